@@ -1,0 +1,238 @@
+"""The abstract class of each arrow, side by side in one layer, so that a part may hold a part of another arrow.
+
+Each arrow has one abstract method. What is heavy (models, tokenizers, graders, executors) arrives as an explicit argument.
+The records that only cross between arrows (asks, targets, stages, student) live here too.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from stillwise.parts import Part
+from stillwise.records import Failure, Finish, Problem, Sampling, Score, Trace, Verdict
+
+BanScope = Literal["generation", "thought"]
+BanMode = Literal["words", "token_ban"]
+Target = Literal["full", "solution"]
+"""What a student learns of a trace: ``<think>`` thought ``</think>`` and solution, or the solution's text only."""
+
+
+class Progress(Protocol):
+    """One long step's progress; the runtime shows rate, time left and running figures."""
+
+    def advance(self, done: int = 1, **figures: float) -> None:
+        """Count items done; figures (accuracy, loss, tokens) are shown beside the bar, latest value wins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ban:
+    """Words that generation may not complete."""
+
+    words: tuple[str, ...]
+    scope: BanScope = "generation"
+    mode: BanMode = "words"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """How a paradigm puts a problem to a model: the user's message, the start of the answer, the banned words."""
+
+    user: str
+    prefill: str = ""
+    ban: Ban | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One answer to generate."""
+
+    ask: Ask
+    sampling: Sampling = field(default_factory=Sampling)
+    seed: int = 0
+    """The request's own stream of random numbers; equal requests in an equal batch give equal bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What came back. ``text`` excludes the prompt and the prefilled part."""
+
+    prompt: str
+    """The prompt as rendered by the model's template, the prefilled part excluded."""
+    text: str
+    num_prompt_tokens: int
+    num_tokens: int
+    """Tokens as generated, the end-of-sequence token included."""
+    finish: Finish
+    opened: str = ""
+    """What the template itself put at the start of the answer (``<think>\\n`` in R1-style templates); belongs to the text."""
+    token_ids: tuple[int, ...] | None = None
+    raw: dict[str, Any] | None = None
+    """The server's answer as it came, where there is one."""
+
+
+class Source(Part):
+    """Where problems come from."""
+
+    @abstractmethod
+    def problems(self) -> Iterator[Problem | Failure]:
+        """Problems in a fixed order; a row that cannot be used comes as a Failure with its reason."""
+
+
+class Paradigm(Part):
+    """A mode in which a model is asked to reason."""
+
+    @abstractmethod
+    def ask(self, problem: Problem) -> Ask:
+        """What to send for this problem."""
+
+
+class Verifier(Part):
+    """Decides whether a trace reached the answer. Pure in its arguments; called in worker processes."""
+
+    @abstractmethod
+    def verify(self, problem: Problem, trace: Trace) -> Verdict:
+        """One verdict; never raises for bad model text."""
+
+
+OnBatch = Callable[[Sequence[int], Sequence[Completion]], None]
+"""Called with positions and completions of one finished batch."""
+
+
+class Caller(Protocol):
+    """Journalled access to one role's model: what was paid for once is never computed again."""
+
+    @property
+    def revision(self) -> str:
+        """The model's revision, for the traces."""
+
+    def complete(self, requests: Sequence[Request], on_batch: OnBatch) -> list[Completion]:
+        """Completions in the order of the requests; ``on_batch`` hears of each batch as soon as it is known."""
+
+    def render(self, ask: Ask) -> tuple[str, str]:
+        """The prompt as the model's template renders it, and what the template opens of the answer."""
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens the model's tokenizer makes of a text (no special tokens added)."""
+
+
+class Graders(Protocol):
+    """A pool that runs a verifier outside this process, with a hard limit for each item."""
+
+    def verify(self, verifier: Verifier, pairs: Sequence[tuple[Problem, Trace]]) -> list[Verdict]:
+        """Verdicts in the order of the pairs; an item over its limit is TIMED_OUT and costs nothing else."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What a step may use while it works; handed over explicitly."""
+
+    step: str
+    """The step's name: the seed's and the failure's path."""
+    seed: int
+    callers: Mapping[str, Caller]
+    graders: Graders
+    progress: Callable[[str, int], Progress]
+    """Opens a progress bar: (label, total)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampled:
+    """One attempt with its verdict (None where the sampler does not verify)."""
+
+    trace: Trace
+    verdict: Verdict | None
+
+
+class Sampler(Part):
+    """Problems to traces."""
+
+    @abstractmethod
+    def sample(self, problems: Sequence[Problem], tools: Tools) -> Iterator[Sampled | Failure]:
+        """Every attempt, kept or not, in a fixed order (wave, then problem)."""
+
+
+class Scorer(Part):
+    """Traces to numbers."""
+
+    @abstractmethod
+    def score(self, problem: Problem, traces: Sequence[Trace], tools: Tools) -> list[Score]:
+        """One score for each trace of this problem."""
+
+
+class Rewriter(Part):
+    """A trace to an edited trace."""
+
+    @abstractmethod
+    def rewrite(self, problem: Problem, trace: Trace, tools: Tools) -> Trace | Failure:
+        """The edited trace, its ``parent`` set, or the reason why there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """The narrow columns of one trace that global decisions may read: never its text."""
+
+    trace_id: str
+    problem_id: str
+    output: str
+    """Which step's output the trace came from."""
+    level: int | None
+    outcome: str | None
+    num_tokens: int | None
+    sample_index: int
+
+
+class Selector(Part):
+    """Chooses among traces, by narrow columns only."""
+
+    @abstractmethod
+    def select(self, rows: Sequence[Row]) -> tuple[list[Row], list[Failure]]:
+        """The rows that go on, in a fixed order, and a failure for each problem that drops out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """One training example's place in a curriculum: which trace, and how much of it is the target."""
+
+    stage: str
+    trace_id: str
+    target: Target
+    weight: float = 1.0
+
+
+class Scheduler(Part):
+    """Selected traces to an ordered list of lessons, by stage."""
+
+    @abstractmethod
+    def schedule(self, rows: Sequence[Row], seed: int) -> list[Lesson]:
+        """Lessons in training order; the stages appear in the order in which they are trained."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A lesson with its text: what the trainer sees."""
+
+    id: str
+    user: str
+    assistant: str
+    """The target text alone (tags included where they are learnt), before the template."""
+    weight: float = 1.0
+
+
+class Trainer(Part):
+    """Examples and a student's folder to a trained student's folder."""
+
+    @abstractmethod
+    def train(self, examples: Sequence[Example], student: Path, out: Path, tools: Tools) -> Mapping[str, Any]:
+        """Writes a transformers folder at ``out`` (which appears whole or not at all) and returns the stage's figures."""
+
+
+class Benchmark(Part):
+    """How a model is measured on problems."""
+
+    @abstractmethod
+    def measure(self, problems: Sequence[Problem], tools: Tools) -> Iterator[Sampled | Failure]:
+        """Every sample with its verdict, in a fixed order (sample, then problem)."""

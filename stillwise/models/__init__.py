@@ -1,0 +1,1 @@
+"""Language models behind one protocol: local transformers, servers, a scripted fake that ships."""
