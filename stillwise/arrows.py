@@ -21,6 +21,15 @@ Target = Literal["full", "solution"]
 """What a student learns of a trace: ``<think>`` thought ``</think>`` and solution, or the solution's text only."""
 
 
+INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
+"""Appended to every question by default; the paper does not print its prompt, this is the sentence of its models' cards."""
+
+
+def user_message(question: str, instruction: str) -> str:
+    """The user's turn: the question, and the instruction on a line of its own where there is one."""
+    return f"{question}\n{instruction}" if instruction else question
+
+
 class Progress(Protocol):
     """One long step's progress; the runtime shows rate, time left and running figures."""
 
@@ -224,6 +233,9 @@ class Example:
 
 class Trainer(Part):
     """Examples and a student's folder to a trained student's folder."""
+
+    instruction: str = INSTRUCTION
+    """Appended to the question in the student's prompt; the same as in evaluation."""
 
     @abstractmethod
     def train(self, examples: Sequence[Example], student: Path, out: Path, tools: Tools) -> Mapping[str, Any]:
