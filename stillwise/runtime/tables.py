@@ -1,0 +1,256 @@
+"""Records as Parquet and back: explicit schemas, nothing lost, equal records give equal bytes, a file is whole or absent.
+
+Texts stand in the tables of traces and problems only; verdicts and scores are narrow side tables keyed by trace id. Any
+reader of Parquet (``datasets.load_dataset("parquet", …)``, DuckDB, Polars) opens the files with no help.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from stillwise.arrows import Example, Lesson, Row
+from stillwise.errors import CorruptOutput, UserError
+from stillwise.records import AnswerKind, Failure, Finish, Outcome, Problem, Sampling, Score, Signature, Span, Trace, Verdict
+
+FORMAT = "1"
+"""Raised when a schema changes; files of another format are refused."""
+ROWS_PER_GROUP = 4096
+ZSTD_LEVEL = 3
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One row of the side table of verdicts."""
+
+    trace_id: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """One row of the side table of scores."""
+
+    trace_id: str
+    score: Score
+
+
+Column = str | Mapping[str, str] | list[Mapping[str, str]]
+"""A column's type: a scalar's name, a struct, or (in a list of one) a list of structs."""
+
+_SPAN = {"kind": "string", "start": "int64", "end": "int64"}
+_SIGNATURE = {"kind": "string", "fingerprint": "string"}
+_SAMPLING = {"temperature": "float64", "top_p": "float64", "top_k": "int64", "max_tokens": "int64", "stop": "strings"}
+_VERDICT = {"outcome": "string", "rule": "string", "extracted": "string", "grader": "string", "detail": "string"}
+_SCORE = {"name": "string", "value": "float64", "detail": "string"}
+
+COLUMNS: Mapping[type[Any], Mapping[str, Column]] = {
+    Problem: {
+        **dict.fromkeys(("id", "question", "answer", "answer_kind"), "string"),
+        "level": "int64",
+        **dict.fromkeys(("subject", "source", "language", "licence", "scorer"), "string"),
+    },
+    Trace: {
+        **dict.fromkeys(("id", "problem_id", "role", "model", "paradigm", "prompt", "text"), "string"),
+        "spans": [_SPAN],
+        "num_prompt_tokens": "int64",
+        "num_tokens": "int64",
+        "finish": "string",
+        "sampling": _SAMPLING,
+        "seed": "int64",
+        "sample_index": "int64",
+        "parent": "string",
+        "edit": "string",
+        "history": [_SIGNATURE],
+    },
+    Judged: {"trace_id": "string", **_VERDICT},
+    Scored: {"trace_id": "string", **_SCORE},
+    Failure: dict.fromkeys(("step", "item", "reason", "detail"), "string"),
+    Lesson: {"stage": "string", "trace_id": "string", "target": "string", "weight": "float64"},
+    Example: {"id": "string", "user": "string", "assistant": "string", "weight": "float64"},
+    Row: {
+        **dict.fromkeys(("trace_id", "problem_id", "output"), "string"),
+        "level": "int64",
+        "outcome": "string",
+        "num_tokens": "int64",
+        "sample_index": "int64",
+    },
+}
+
+
+def write(path: Path, records: Iterable[R], kind: type[R]) -> int:
+    """Writes the records in order and returns how many; equal records give equal bytes. The file appears whole or not at all.
+
+    ``kind`` is the record class (``Judged`` and ``Scored`` for the side tables): an empty table has a schema too.
+    Raises UserError where the disk is full.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [_flat(record) for record in records]
+    schema = _schema(kind)
+    columns = [pa.array([row[name] for row in rows], type=schema.field(name).type) for name in schema.names]
+    table = pa.table(columns, schema=schema)
+    with atomic_file(path) as handle:
+        pq.write_table(
+            table,
+            handle,
+            row_group_size=ROWS_PER_GROUP,
+            compression="zstd",
+            compression_level=ZSTD_LEVEL,
+            write_page_checksum=True,
+        )
+    return len(rows)
+
+
+def read(path: Path, kind: type[R]) -> list[R]:
+    """The records of one file in the order written; every page's checksum is verified.
+
+    Raises CorruptOutput, naming the file, where it is cut short, damaged, or holds other records; UserError where it is
+    missing.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise UserError(f"{path} does not exist")
+    try:
+        table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        _check_schema(path, table.schema, kind)
+        rows = table.to_pylist()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as err:
+        raise CorruptOutput(f"{path} is damaged or cut short ({_first_line(err)}); {_REMEDY}") from err
+    build = _BUILDERS.get(kind, kind)
+    try:
+        return [build(**row) for row in rows]
+    except (TypeError, ValueError) as err:
+        raise CorruptOutput(f"{path} holds a value that no {kind.__name__} has ({_first_line(err)}); {_REMEDY}") from err
+
+
+_REMEDY = "move it away and run the same command again: only what is missing is computed anew"
+
+
+def _first_line(err: BaseException) -> str:
+    return (str(err).splitlines() or [type(err).__name__])[0]
+
+
+def _check_schema(path: Path, found: Any, kind: type[Any]) -> None:
+    meta = found.metadata or {}
+    name = meta.get(b"stillwise.record", b"something else").decode()
+    if name != kind.__name__ or meta.get(b"stillwise.format") != FORMAT.encode():
+        version = meta.get(b"stillwise.format", b"?").decode()
+        raise CorruptOutput(f"{path} holds {name} (format {version}), not {kind.__name__} (format {FORMAT}); {_REMEDY}")
+    if not found.equals(_schema(kind)):
+        raise CorruptOutput(f"{path} has other columns than a table of {kind.__name__} ({', '.join(found.names)}); {_REMEDY}")
+
+
+def _schema(kind: type[Any]) -> Any:
+    import pyarrow as pa
+
+    metadata = {"stillwise.record": kind.__name__, "stillwise.format": FORMAT}
+    return pa.schema([(name, _arrow_type(column)) for name, column in COLUMNS[kind].items()], metadata=metadata)
+
+
+def _arrow_type(column: Column) -> Any:
+    import pyarrow as pa
+
+    if isinstance(column, list):
+        return pa.list_(_arrow_type(column[0]))
+    if isinstance(column, str):
+        return pa.list_(pa.string()) if column == "strings" else pa.type_for_alias(column)
+    return pa.struct([(name, _arrow_type(inner)) for name, inner in column.items()])
+
+
+def _flat(record: Any) -> dict[str, Any]:
+    if isinstance(record, Judged):
+        return {"trace_id": record.trace_id, **_plain(record.verdict)}
+    if isinstance(record, Scored):
+        return {"trace_id": record.trace_id, **_plain(record.score)}
+    row: dict[str, Any] = _plain(record)
+    return row
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "__dataclass_fields__"):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    return value
+
+
+def _problem(**row: Any) -> Problem:
+    return Problem(**{**row, "answer_kind": AnswerKind(row["answer_kind"])})
+
+
+def _trace(**row: Any) -> Trace:
+    rebuilt = {
+        "finish": Finish(row["finish"]),
+        "spans": tuple(Span(**span) for span in row["spans"]),
+        "history": tuple(Signature(**signature) for signature in row["history"]),
+        "sampling": Sampling(**{**row["sampling"], "stop": tuple(row["sampling"]["stop"])}),
+    }
+    return Trace(**{**row, **rebuilt})
+
+
+def _judged(trace_id: str, outcome: str, **rest: Any) -> Judged:
+    return Judged(trace_id=trace_id, verdict=Verdict(outcome=Outcome(outcome), **rest))
+
+
+def _scored(trace_id: str, **rest: Any) -> Scored:
+    return Scored(trace_id=trace_id, score=Score(**rest))
+
+
+_BUILDERS: Mapping[type[Any], Callable[..., Any]] = {Problem: _problem, Trace: _trace, Judged: _judged, Scored: _scored}
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that takes its name only when it is whole and on the disk; an error leaves what was there before."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with explain_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(aside, "wb") as handle:
+                yield handle
+                handle.flush()
+                os.fsync(handle.fileno())
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the folder's names durable (a rename is lost in a power cut until its folder is synced)."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def explain_full_disk(path: Path) -> Iterator[None]:
+    """Turns "no space left" and "over quota" into a UserError that says what to free; other errors pass."""
+    try:
+        yield
+    except OSError as err:
+        if err.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"disk full while writing {path}; nothing was overwritten; {_space(path)}") from err
+
+
+def _space(path: Path) -> str:
+    folder = next((parent for parent in path.parents if parent.is_dir()), None)
+    if folder is None:
+        return "free some space and run the same command again"
+    stats = os.statvfs(folder)
+    left = stats.f_bavail * stats.f_frsize
+    return f"{left:,} bytes are left there: free some space and run the same command again, it goes on where it stopped"
