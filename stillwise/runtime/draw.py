@@ -1,0 +1,102 @@
+"""One wave of answers: ask a role each problem once, and know each answer's verdict as soon as its batch is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from stillwise.arrows import Completion, Paradigm, Progress, Request, Sampled, Tools, Verifier
+from stillwise.models.opening import answer_start
+from stillwise.records import (
+    Finish,
+    Outcome,
+    Problem,
+    Sampling,
+    Signature,
+    Trace,
+    Verdict,
+    derive_seed,
+    digest,
+    thinking_spans,
+)
+
+OnTraces = Callable[[Sequence[int], Sequence[Trace]], None]
+"""Called with positions and traces of one finished batch."""
+
+
+def draw(
+    problems: Sequence[Problem],
+    paradigm: Paradigm,
+    by: str,
+    sampling: Sampling,
+    sample_index: int,
+    tools: Tools,
+    on_traces: OnTraces = lambda places, traces: None,
+) -> Iterator[Trace]:
+    """Answer number ``sample_index`` of the role ``by`` to every problem, in the order of the problems.
+
+    Seeds derive from (run seed, step, role, paradigm, problem id, sample index). ``on_traces`` hears of each batch when it is
+    known, in an order that the model's plan decides.
+    """
+    caller, name = tools.callers[by], paradigm.kind
+    seeds = [derive_seed(tools.seed, tools.step, by, name, p.id, sample_index) for p in problems]
+    requests = [Request(ask=paradigm.ask(p), sampling=sampling, seed=s) for p, s in zip(problems, seeds, strict=True)]
+    model, signature = caller.revision, Signature(kind=name, fingerprint=paradigm.fingerprint)
+
+    def trace(place: int, answer: Completion) -> Trace:
+        request = requests[place]
+        text = answer_start(answer.opened, request.ask.prefill) + answer.text
+        identity = digest(problems[place].id, by, model, name, sample_index, text, request.seed)
+        return Trace(
+            id=identity,
+            problem_id=problems[place].id,
+            role=by,
+            model=model,
+            paradigm=name,
+            prompt=answer.prompt,
+            text=text,
+            spans=thinking_spans(text),
+            num_prompt_tokens=answer.num_prompt_tokens,
+            num_tokens=answer.num_tokens,
+            finish=answer.finish,
+            sampling=sampling,
+            seed=request.seed,
+            sample_index=sample_index,
+            history=(signature,),
+        )
+
+    def heard(places: Sequence[int], answers: Sequence[Completion]) -> None:
+        on_traces(places, [trace(i, answer) for i, answer in zip(places, answers, strict=True)])
+
+    answers = caller.complete(requests, heard)
+    yield from (trace(i, answer) for i, answer in enumerate(answers))
+
+
+def verdicts(verifier: Verifier, problems: Sequence[Problem], traces: Sequence[Trace], tools: Tools) -> list[Verdict]:
+    """One verdict for each trace: TRUNCATED without grading where the token limit ended it, else the verifier's."""
+    whole = [i for i, trace in enumerate(traces) if trace.finish is not Finish.LENGTH]
+    graded = tools.graders.verify(verifier, [(problems[i], traces[i]) for i in whole]) if whole else []
+    known = dict(zip(whole, graded, strict=True))
+    cut = Verdict(outcome=Outcome.TRUNCATED, grader="token_limit")
+    return [known.get(i, cut) for i in range(len(traces))]
+
+
+def draw_verified(
+    problems: Sequence[Problem],
+    paradigm: Paradigm,
+    by: str,
+    sampling: Sampling,
+    sample_index: int,
+    verifier: Verifier,
+    tools: Tools,
+    bar: Progress,
+) -> list[Sampled]:
+    """One wave with verdicts, in the order of the problems; the bar shows the wave's running share of correct answers."""
+    known: dict[int, Verdict] = {}
+
+    def grade(places: Sequence[int], traces: Sequence[Trace]) -> None:
+        known.update(zip(places, verdicts(verifier, [problems[i] for i in places], traces, tools), strict=True))
+        right = sum(verdict.outcome is Outcome.CORRECT for verdict in known.values())
+        bar.advance(len(places), correct=right / len(known), tokens=sum(t.num_tokens or 0 for t in traces) / len(traces))
+
+    traces = list(draw(problems, paradigm, by, sampling, sample_index, tools, grade))
+    return [Sampled(trace=trace, verdict=known[i]) for i, trace in enumerate(traces)]
