@@ -1,0 +1,1 @@
+"""Recipes: their schema, loading with every fault, planning without running, and running."""

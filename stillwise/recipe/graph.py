@@ -1,0 +1,48 @@
+"""Whether the steps of a recipe fit together: names, sorts of outputs, roles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stillwise.errors import nearest
+from stillwise.parts import inputs_of
+from stillwise.recipe.faults import Document, Place
+from stillwise.recipe.schema import NEEDS, OUTPUT, Recipe, Step
+
+
+def check_graph(document: Document, recipe: Recipe, places: Sequence[Place]) -> None:
+    """Note a fault for each input that no earlier step makes, of the wrong sort, and each role that nobody declares."""
+    made: dict[str, Step] = {}
+    for step, place in zip(recipe.steps, places, strict=True):
+        _check_source(document, step, made, place)
+        _check_inputs(document, step, made, place)
+        _check_roles(document, recipe, step, made, place)
+        made[step.name] = step
+    if not recipe.steps:
+        document.fault(("steps",), "needs at least one step")
+
+
+def _check_source(document: Document, step: Step, made: dict[str, Step], place: Place) -> None:
+    needed = NEEDS[step.arrow]
+    if needed is None or (step.source is None and inputs_of(step.part)):
+        return
+    fitting = [s.name for s in made.values() if OUTPUT[s.arrow] == needed]
+    if step.source is None:
+        document.fault(place, f"needs {needed} from an earlier step; none makes any")
+    elif step.source not in fitting:
+        document.fault(
+            (*place, "from"), f"no earlier step makes {needed} called {step.source!r}; {nearest(step.source, fitting)}"
+        )
+
+
+def _check_inputs(document: Document, step: Step, made: dict[str, Step], place: Place) -> None:
+    for name in inputs_of(step.part):
+        if name not in made:
+            document.fault(place, f"no earlier step is called {name!r}; {nearest(name, made)}")
+
+
+def _check_roles(document: Document, recipe: Recipe, step: Step, made: dict[str, Step], place: Place) -> None:
+    trained = [s.name for s in made.values() if s.arrow == "train"]
+    for role in step.roles:
+        if role not in recipe.roles and role not in trained:
+            document.fault(place, f"no role is called {role!r}; {nearest(role, [*recipe.roles, *trained])}")

@@ -1,0 +1,134 @@
+"""What a recipe and a binding are: typed, frozen, with every field that a file may set."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from stillwise.arrows import Benchmark, Rewriter, Sampler, Scheduler, Scorer, Selector, Source, Trainer, Verifier
+from stillwise.parts import Fields, Part, inputs_of, roles_of
+
+ARROWS: dict[str, type[Part]] = {
+    "sample": Sampler,
+    "verify": Verifier,
+    "score": Scorer,
+    "rewrite": Rewriter,
+    "select": Selector,
+    "curriculum": Scheduler,
+    "train": Trainer,
+    "evaluate": Benchmark,
+}
+"""The step words of a recipe and the arrow that each stands for."""
+
+PLAINEST: dict[str, str] = {
+    "sample": "rejection",
+    "verify": "by_answer_kind",
+    "curriculum": "stages",
+    "train": "sft",
+    "evaluate": "pass_at_1",
+}
+"""The kind that a step has when it names none."""
+
+Produces = Literal["traces", "rows", "lessons", "model", "measures", "scores"]
+
+OUTPUT: dict[str, Produces] = {
+    "sample": "traces",
+    "verify": "traces",
+    "score": "scores",
+    "rewrite": "traces",
+    "select": "rows",
+    "curriculum": "lessons",
+    "train": "model",
+    "evaluate": "measures",
+}
+NEEDS: dict[str, Produces | None] = {
+    "sample": None,
+    "verify": "traces",
+    "score": "traces",
+    "rewrite": "traces",
+    "select": "traces",
+    "curriculum": "rows",
+    "train": "lessons",
+    "evaluate": None,
+}
+"""What a step reads through ``from`` (the nearest earlier output of that sort is the default)."""
+
+
+class Paper(Fields):
+    """The publication that a recipe implements."""
+
+    title: str
+    arxiv: str | None = None
+    section: str | None = None
+
+
+class Step(Fields):
+    """One step of the graph: an arrow, its part, the output's name and where the input comes from."""
+
+    arrow: str
+    name: str
+    source: str | None = None
+    part: Part
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The earlier outputs that this step depends on, its ``from`` and its part's own inputs."""
+        named = (self.source,) if self.source else ()
+        return tuple(dict.fromkeys((*named, *inputs_of(self.part))))
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The model roles that this step uses."""
+        return roles_of(self.part)
+
+
+class BenchmarkSet(Fields):
+    """Problems that students are measured on."""
+
+    source: Source
+    samples: int | None = Field(default=None, ge=1)
+    """Samples per problem; None takes the evaluation step's number."""
+
+
+class Binding(Fields):
+    """The machine side of a run: which models, which data, which sizes."""
+
+    about: str = ""
+    roles: dict[str, str] = {}
+    """Role to model: ``micro:NAME``, ``transformers:PATH_OR_ID``, ``vllm:ID``, …"""
+    alternatives: dict[str, tuple[str, ...]] = {}
+    """Other models that the paper used in the role; shown by ``plan``."""
+    problems: Source | None = None
+    benchmarks: dict[str, BenchmarkSet] = {}
+    set: dict[str, Any] = {}
+    """Overrides, ``arrow-or-step.field`` to value; printed in the report."""
+    throughput_tokens_per_s: float | None = Field(default=None, gt=0)
+    """Generated tokens per second and device, for ``plan``'s upper bound of hours."""
+    training_tokens_per_s: float | None = Field(default=None, gt=0)
+    """Trained tokens per second and device, for ``plan``'s upper bound of hours."""
+    num_problems: int | None = Field(default=None, ge=1)
+    """How many problems the source holds, for ``plan`` where the source cannot be read here."""
+    note: str = ""
+    """Where the throughput comes from."""
+
+
+class Recipe(Fields):
+    """A method: its steps over shared parts. It names no model and no machine."""
+
+    name: str
+    paper: Paper
+    about: str
+    roles: tuple[str, ...]
+    steps: tuple[Step, ...]
+    departures: tuple[str, ...] = ()
+    max_failure_rate: float = Field(default=0.5, ge=0, le=1)
+    """The run stops when a larger share of a step's items fails (dropped by rule does not count)."""
+
+    def trained_roles(self) -> dict[str, str]:
+        """Roles that the recipe itself makes: the name of a train step, and the step."""
+        return {step.name: step.name for step in self.steps if step.arrow == "train"}
+
+    def step(self, name: str) -> Step:
+        """The step of this name."""
+        return next(step for step in self.steps if step.name == name)
