@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Mode = Literal["bars", "lines", "quiet"]
 WINDOW_S = 30.0
 """The rate looks back this far: a journal replayed in an instant must not promise an early end."""
-BAR_WIDTH = 28
+BAR_WIDTH = 20
 
 
 def duration(seconds: float) -> str:
@@ -34,7 +34,7 @@ def duration(seconds: float) -> str:
 def figure(name: str, value: float) -> str:
     """One running figure as words: shares as percent, ``x_per_s`` as a rate, counts with thousands marks."""
     label = name.replace("_per_s", "/s").replace("_", " ")
-    if "accuracy" in name or "share" in name or name.endswith("_rate"):
+    if name in ("accuracy", "correct", "solved") or name.endswith(("_share", "_rate", "_accuracy")):
         return f"{label} {100 * value:.1f} %"
     if abs(value) >= 1000 or float(value).is_integer():
         return f"{label} {value:,.0f}"
@@ -149,7 +149,7 @@ class Display:
         grid = Table.grid(padding=(0, 2))
         for bar in list(self._bars):
             drawn = ProgressBar(total=max(1, bar.total), completed=bar.done, width=BAR_WIDTH)
-            grid.add_row(Text(bar.label), drawn, Text(bar.status()))
+            grid.add_row(Text(bar.label), drawn, Text(bar.status(), no_wrap=True, overflow="ellipsis"))
         return grid
 
     def _say(self, line: str) -> None:

@@ -1,0 +1,8 @@
+"""Student to report: benchmarks, their figures with intervals, and the pages that show them."""
+
+from __future__ import annotations
+
+from stillwise.evaluate.benchmark import PassAt1
+from stillwise.parts import Part
+
+PARTS: tuple[type[Part], ...] = (PassAt1,)

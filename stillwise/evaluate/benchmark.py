@@ -1,0 +1,55 @@
+"""How a model is measured: independent samples of every problem, each with its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+from pydantic import Field
+
+from stillwise.arrows import INSTRUCTION, Ask, Benchmark, Paradigm, Sampled, Tools, Verifier, user_message
+from stillwise.parts import Role
+from stillwise.records import Failure, Problem, Sampling
+from stillwise.runtime.draw import draw_verified
+
+
+class Unaided(Paradigm):
+    """The model's own template, with nothing prefilled and nothing banned: how a student is examined."""
+
+    kind: ClassVar[str] = "unaided"
+
+    instruction: str = INSTRUCTION
+    """Appended to the question; empty for none."""
+
+    def ask(self, problem: Problem) -> Ask:
+        """The question and the instruction."""
+        return Ask(user=user_message(problem.question, self.instruction))
+
+
+class PassAt1(Benchmark):
+    """Pass@1 as the mean over independent samples (Teach Small Models to Reason by Curriculum Distillation, §4.1)."""
+
+    kind: ClassVar[str] = "pass_at_1"
+
+    model: Role = "student"
+    """The role that is measured."""
+    samples: int = Field(default=8, ge=1)
+    """Samples per problem; the paper draws 32 for AIME and AMC, which its binding sets."""
+    temperature: float = Field(default=0.6, ge=0)
+    """0 is greedy."""
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    """Nucleus of the distribution that is drawn from."""
+    max_tokens: int = Field(default=16384, ge=1)
+    """A longer answer is truncated, never correct."""
+    instruction: str = INSTRUCTION
+    """Appended to the question; the same as in training."""
+    verify: Verifier = Field(default="by_answer_kind", validate_default=True)
+    """What decides whether an answer is right."""
+
+    def measure(self, problems: Sequence[Problem], tools: Tools) -> Iterator[Sampled | Failure]:
+        """Sample 0 of every problem, then sample 1, …; within a sample the order of the problems."""
+        sampling = Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
+        paradigm = Unaided(instruction=self.instruction)
+        bar = tools.progress(tools.step, len(problems) * self.samples)
+        for index in range(self.samples):
+            yield from draw_verified(problems, paradigm, self.model, sampling, index, self.verify, tools, bar)

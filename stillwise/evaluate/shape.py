@@ -1,0 +1,231 @@
+"""The shape of ``metrics.json``: every number of the report, with n and its interval; the report reads nothing else.
+
+Shares are fractions between 0 and 1 (tables print percent), lengths are tokens as generated. A level is a key ``"1"``,
+``"2"``, …, or ``"unknown"`` where the source states none; a group that nobody is in has ``value: null`` and a ``reason``.
+Durations, dates, host names and folders have no place here: two runs of one recipe with one seed give equal bytes
+(how long things took stands in ``timings.json``). ``metrics.dumps`` writes it: sorted keys, six decimals.
+"""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+Counts = dict[str, int]
+
+
+class Estimate(TypedDict):
+    """A mean over problems with two statements of its uncertainty."""
+
+    value: float | None
+    """None where n is 0; never NaN."""
+    se: float | None
+    """Standard error over problems: the standard deviation (ddof 1) of the problems' means over the root of n."""
+    ci: list[float] | None
+    """95 % interval, low and high."""
+    interval: str | None
+    """Which interval: ``bootstrap over problems``, ``Wilson``, or None."""
+    n: int
+    """Problems."""
+    reason: NotRequired[str]
+    """Why a value, error or interval is null."""
+
+
+class Lengths(TypedDict):
+    """Tokens per answer, as generated, over the answers whose count is known."""
+
+    mean: Estimate
+    median: float | None
+    p90: float | None
+    max: int | None
+    total: int
+    per_correct: float | None
+    """All tokens over the number of correct answers: what one solved sample costs."""
+    mean_when_correct: float | None
+    mean_when_incorrect: float | None
+    unknown: int
+    """Answers whose source did not say how long they were."""
+
+
+class Measurement(TypedDict):
+    """One model on one group of problems."""
+
+    problems: int
+    samples: int
+    pass_at_1: Estimate
+    """Mean over problems of the share of correct samples."""
+    std_over_runs: float | None
+    """Standard deviation (ddof 1) of the accuracies of the runs, run i being every problem's sample i; null under two."""
+    accuracy_by_run: list[float]
+    pass_at_k: dict[str, Estimate]
+    """Unbiased, for the powers of two up to the smallest number of samples of a problem."""
+    maj_at_n: Estimate
+    """Share of problems whose most frequent answer is right (all samples vote; ties go to the earliest sample)."""
+    tokens: Lengths
+    truncated_rate: Estimate
+    no_answer_rate: Estimate
+    """Undecided: no answer was found, or no reference exists."""
+    outcomes: Counts
+    """Samples by each of the six outcome words."""
+    rules: Counts
+    """Samples by the rule that found the answer; ``none`` where none did."""
+    by_level: NotRequired[dict[str, Measurement]]
+    """Absent inside a level."""
+
+
+class EvaluationSection(TypedDict):
+    """One evaluated model: one measurement per benchmark and their unweighted average."""
+
+    model: str
+    """Which model, in words: the role, or the student's name."""
+    revision: str
+    benchmarks: dict[str, Measurement]
+    average: Estimate
+    """Unweighted mean over benchmarks of pass@1; its error is the root of the summed squares over the number."""
+    per_problem: dict[str, dict[str, list[int]]]
+    """Benchmark, problem id: [correct, samples]. What a later comparison or study needs, without the traces."""
+
+
+Comparison = TypedDict(
+    "Comparison",
+    {
+        "from": str,
+        "to": str,
+        "benchmark": str,
+        "level": str | None,
+        "difference": Estimate,
+        "unpaired": int,
+    },
+)
+"""The paired difference of two evaluations on the same problems, ``to`` minus ``from``. ``benchmark`` may be ``average``;
+``level`` None means all levels; ``unpaired`` counts the problems that only one side has, which are left out."""
+
+
+class FirstTry(TypedDict):
+    """One group of problems under one paradigm."""
+
+    n: int
+    """Problems asked."""
+    solved: int
+    """Problems with at least one correct attempt."""
+    attempts: int
+    pass_at_1_first_try: Estimate
+    """First attempts only: retries go to unsolved problems alone, so all attempts together would mislead."""
+    mean_tokens: Estimate
+    """Tokens of the first attempts."""
+    truncated_rate: Estimate
+    """Of the first attempts."""
+    outcomes: Counts
+    """All attempts, by outcome word."""
+
+
+class SamplingSection(FirstTry):
+    """One sampling step's output."""
+
+    role: str
+    paradigm: str
+    model: str
+    """Model revision."""
+    derived: bool
+    """True where every trace was cut from another output's trace (Think-Solution): nothing was generated."""
+    by_level: dict[str, FirstTry]
+
+
+class SelectionSection(TypedDict):
+    """What a selecting step kept."""
+
+    problems: int
+    kept: int
+    by_level: Counts
+    """Kept problems."""
+    share_by_level: dict[str, float]
+    dropped: Counts
+    """Problems dropped, by reason."""
+
+
+class StageSection(TypedDict):
+    """One training stage. Absent keys were not reported by the trainer."""
+
+    stage: str
+    rows: NotRequired[int]
+    tokens: NotRequired[int]
+    """Supervised tokens over all epochs."""
+    steps: NotRequired[int]
+    epochs: NotRequired[float]
+    first_loss: NotRequired[float]
+    last_loss: NotRequired[float]
+    curve: list[list[float]]
+    """[optimiser step, loss], at most 200 points."""
+
+
+class Override(TypedDict):
+    """One value of the recipe that the binding or ``--set`` replaced."""
+
+    path: str
+    recipe: object
+    used: object
+    by: NotRequired[str]
+
+
+class RecipeSection(TypedDict):
+    """What was run."""
+
+    title: str
+    about: NotRequired[str]
+    paper: NotRequired[dict[str, str]]
+    """title, arxiv."""
+    binding: NotRequired[str]
+    roles: NotRequired[dict[str, str]]
+    overrides: NotRequired[list[Override]]
+    departures: NotRequired[list[str]]
+    seed: NotRequired[int]
+    command: NotRequired[str]
+    """Repeats the run; names no folder of this machine."""
+
+
+class ProblemsSection(TypedDict):
+    """The problems that a run began with."""
+
+    n: int
+    by_level: Counts
+    sources: Counts
+
+
+class ExampleTrace(TypedDict):
+    """One trace as a reader sees it; long texts are cut in the middle and say so."""
+
+    output: str
+    paradigm: str
+    thinking: str | None
+    solution: str | None
+    outcome: str
+    extracted: str | None
+    num_tokens: int | None
+
+
+class ExampleProblem(TypedDict):
+    """One problem with a trace of each paradigm, side by side."""
+
+    question: str
+    answer: str | None
+    level: str
+    traces: list[ExampleTrace]
+
+
+class Metrics(TypedDict, total=False):
+    """``metrics.json``. Every section may be missing: the report then says that this part has not run."""
+
+    recipe: RecipeSection
+    problems: dict[str, ProblemsSection]
+    """By the step or flag that read them."""
+    sampling: dict[str, SamplingSection]
+    """By output name, in the recipe's order (``order`` keeps it, as JSON keys are sorted)."""
+    selection: dict[str, SelectionSection]
+    training: dict[str, list[StageSection]]
+    evaluation: dict[str, EvaluationSection]
+    comparison: list[Comparison]
+    failures: dict[str, Counts]
+    """Step, reason: items."""
+    versions: dict[str, str]
+    examples: list[ExampleProblem]
+    order: dict[str, list[str]]
+    """Section: its keys in the recipe's order."""
