@@ -106,6 +106,16 @@ class Verifier(Part):
     def verify(self, problem: Problem, trace: Trace) -> Verdict:
         """One verdict; never raises for bad model text."""
 
+    def quick(self, problem: Problem, trace: Trace) -> Verdict | None:
+        """The verdict, where it costs next to nothing and cannot hang (exact comparison, nothing to grade); else None.
+
+        A pool calls it in its own process; ``verify`` gives the same verdict.
+        """
+        return None
+
+    def warm(self) -> None:
+        """Loads what ``verify`` needs; a worker calls it before the first item's time runs."""
+
 
 OnBatch = Callable[[Sequence[int], Sequence[Completion]], None]
 """Called with positions and completions of one finished batch."""
