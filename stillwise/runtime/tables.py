@@ -6,17 +6,15 @@ reader of Parquet (``datasets.load_dataset("parquet", …)``, DuckDB, Polars) op
 
 from __future__ import annotations
 
-import errno
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from stillwise.arrows import Example, Lesson, Row
 from stillwise.errors import CorruptOutput, UserError
 from stillwise.records import AnswerKind, Failure, Finish, Outcome, Problem, Sampling, Score, Signature, Span, Trace, Verdict
+from stillwise.runtime.files import whole_file
 
 FORMAT = "1"
 """Raised when a schema changes; files of another format are refused."""
@@ -98,10 +96,10 @@ def write(path: Path, records: Iterable[R], kind: type[R]) -> int:
     schema = _schema(kind)
     columns = [pa.array([row[name] for row in rows], type=schema.field(name).type) for name in schema.names]
     table = pa.table(columns, schema=schema)
-    with atomic_file(path) as handle:
+    with whole_file(path) as aside:
         pq.write_table(
             table,
-            handle,
+            aside,
             row_group_size=ROWS_PER_GROUP,
             compression="zstd",
             compression_level=ZSTD_LEVEL,
@@ -208,49 +206,3 @@ def _scored(trace_id: str, **rest: Any) -> Scored:
 
 
 _BUILDERS: Mapping[type[Any], Callable[..., Any]] = {Problem: _problem, Trace: _trace, Judged: _judged, Scored: _scored}
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that takes its name only when it is whole and on the disk; an error leaves what was there before."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with explain_full_disk(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(aside, "wb") as handle:
-                yield handle
-                handle.flush()
-                os.fsync(handle.fileno())
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
-        sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes the folder's names durable (a rename is lost in a power cut until its folder is synced)."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def explain_full_disk(path: Path) -> Iterator[None]:
-    """Turns "no space left" and "over quota" into a UserError that says what to free; other errors pass."""
-    try:
-        yield
-    except OSError as err:
-        if err.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UserError(f"disk full while writing {path}; nothing was overwritten; {_space(path)}") from err
-
-
-def _space(path: Path) -> str:
-    folder = next((parent for parent in path.parents if parent.is_dir()), None)
-    if folder is None:
-        return "free some space and run the same command again"
-    stats = os.statvfs(folder)
-    left = stats.f_bavail * stats.f_frsize
-    return f"{left:,} bytes are left there: free some space and run the same command again, it goes on where it stopped"

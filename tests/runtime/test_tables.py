@@ -148,25 +148,6 @@ def test_other_records_other_formats_and_missing_files_are_refused(tmp_path: Pat
         tables.read(tmp_path / "none.parquet", Problem)
 
 
-def test_an_error_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "t.txt"
-    path.write_text("old")
-    with pytest.raises(TypeError), tables.atomic_file(path) as handle:
-        handle.write("not bytes")  # type: ignore[call-overload]
-    assert path.read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["t.txt"]
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_no_space_left_is_explained(tmp_path: Path) -> None:
-    with (
-        pytest.raises(UserError, match=r"disk full while writing .*x\.parquet; nothing was overwritten; [\d,]+ bytes are left"),
-        tables.explain_full_disk(tmp_path / "x.parquet"),
-        open("/dev/full", "wb", buffering=0) as full,
-    ):
-        full.write(b"x")
-
-
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare to mount a small disk")
 def test_a_full_disk_keeps_the_old_table(tmp_path: Path) -> None:
     code = (
