@@ -1,0 +1,57 @@
+"""A model from a binding: the one place that knows which back end answers to which scheme."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from stillwise.errors import UserError, nearest
+from stillwise.models.model import Model
+
+SCHEMES = ("transformers", "micro", "scripted")
+LATER = ("vllm", "http", "https")
+BATCH_TOKENS = 131_072
+"""Tokens that the local back end's cache may hold at once (prompt and answer of all live rows)."""
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+_-]+):(.*)\Z", re.DOTALL)
+
+
+def open_model(
+    binding: str, *, threads: int, batch_tokens: int = BATCH_TOKENS, dtype: str = "float32", device: str = "auto"
+) -> Model:
+    """The model of ``transformers:PATH_OR_ID`` (or a bare path), ``micro:NAME`` or ``scripted:FILE.jsonl``."""
+    scheme, rest = _split(binding)
+    if scheme in LATER:
+        raise UserError(
+            f"model {binding!r}: the {scheme} back end is not available yet; run a local folder with "
+            "transformers:PATH, or import answers generated elsewhere with 'stillwise import'"
+        )
+    if scheme == "scripted":
+        from stillwise.models.scripted import scripted_model
+
+        return scripted_model(Path(rest), binding)
+    from stillwise.models.transformers import TransformersModel
+
+    path = _micro_folder(rest) if scheme == "micro" else rest
+    return TransformersModel(path, threads=threads, batch_tokens=batch_tokens, dtype=dtype, device=device)
+
+
+def _split(binding: str) -> tuple[str, str]:
+    """(scheme, rest); a bare path or hub id is the transformers back end's."""
+    found = _SCHEME.match(binding)
+    if not found or Path(binding).exists():
+        return "transformers", binding
+    scheme, rest = found.groups()
+    if scheme not in (*SCHEMES, *LATER):
+        raise UserError(f"model {binding!r}: no back end is called {scheme!r}; {nearest(scheme, (*SCHEMES, *LATER))}")
+    if not rest:
+        raise UserError(f"model {binding!r}: nothing stands after '{scheme}:'")
+    return scheme, rest
+
+
+def _micro_folder(name: str) -> str:
+    from stillwise import micro
+
+    if name not in micro.MODELS:
+        raise UserError(f"no micro model is called {name!r}; {nearest(name, micro.MODELS)}")
+    return str(micro.path(name))

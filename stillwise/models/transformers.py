@@ -1,0 +1,205 @@
+"""Local generation with transformers: requests sorted by length, fixed batches, finished rows out of the computation."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import itertools
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from stillwise.arrows import Ask, Completion, Request
+from stillwise.errors import UserError
+from stillwise.models.bans import Bans
+from stillwise.models.choose import uniforms
+from stillwise.models.decode import Loop, Row, Vocabulary
+from stillwise.models.opening import answer_start, check_one_opening, split_opened
+from stillwise.models.pieces import text_of, token_pieces
+from stillwise.models.weights import folder_digest, model_folder
+from stillwise.records import digest
+
+REVISION = 1
+"""Raised by hand when this back end's answers change."""
+MAX_LIVE = 96
+"""Rows computed at once at most; more make a step slower than it gains on a CPU."""
+QUEUE = 4
+"""A batch holds up to this many times the live rows: slots are refilled from the rest."""
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+class TransformersModel:
+    """Implements ``Model`` over a folder (or hub id) of safetensors weights with a chat template."""
+
+    def __init__(self, path: str, *, threads: int, batch_tokens: int, dtype: str = "float32", device: str = "auto") -> None:
+        """``batch_tokens`` bounds the cache: live rows times (longest prompt + ``max_tokens``) stay under it."""
+        if dtype not in DTYPES:
+            raise UserError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
+        self._path, self._dtype, self._threads, self._batch_tokens = path, dtype, threads, batch_tokens
+        self._wanted_device = device
+        self._folder = model_folder(path)
+
+    @property
+    def name(self) -> str:
+        """The path or id as it was given."""
+        return f"transformers:{self._path}"
+
+    @cached_property
+    def revision(self) -> str:
+        """A digest of the folder's files and of everything of the computation that moves a logit."""
+        versions = [importlib.metadata.version(name) for name in ("torch", "transformers")]
+        limits = (self._batch_tokens, MAX_LIVE, QUEUE)
+        return digest(folder_digest(self._folder), self._dtype, self._threads, self._device, limits, REVISION, versions)
+
+    @cached_property
+    def _device(self) -> str:
+        import torch
+
+        if self._wanted_device != "auto":
+            return self._wanted_device
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self._folder, trust_remote_code=False, local_files_only=True)
+        except (ValueError, OSError, KeyError) as err:
+            raise UserError(f"the tokenizer in {self._folder} cannot be loaded: {err}") from err
+        if not tokenizer.chat_template:
+            raise UserError(
+                f"model folder {self._folder} has no chat template; add chat_template.jinja "
+                "(an instruction-tuned model of the same family has one)"
+            )
+        return tokenizer
+
+    @cached_property
+    def _config(self) -> Any:
+        from transformers import AutoConfig
+
+        try:
+            return AutoConfig.from_pretrained(self._folder, trust_remote_code=False, local_files_only=True)
+        except (ValueError, OSError, KeyError) as err:
+            raise UserError(f"the configuration in {self._folder} cannot be loaded: {err}") from err
+
+    @cached_property
+    def _model(self) -> Any:
+        import torch
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
+
+        self._tokenizer  # noqa: B018 -- a folder without a template is refused before gigabytes are read
+        logging.disable_progress_bar()
+        options = {"trust_remote_code": False, "use_safetensors": True, "local_files_only": True}
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                self._folder, config=self._config, dtype=getattr(torch, self._dtype), attn_implementation="sdpa", **options
+            )
+        except (ValueError, OSError, KeyError) as err:
+            raise UserError(f"the weights in {self._folder} cannot be loaded: {err}") from err
+        return model.to(self._device).eval()
+
+    @cached_property
+    def _positions(self) -> int:
+        """The longest text, prompt included, that the model's positions (or its attention window) can hold."""
+        text = self._config.get_text_config()
+        window = text.sliding_window if getattr(text, "use_sliding_window", True) else None
+        return min(getattr(text, "max_position_embeddings", None) or 2**31, window or 2**31)
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        tokenizer = self._tokenizer
+        stated = self._model.generation_config.eos_token_id
+        ids = stated if isinstance(stated, list) else [stated]
+        eos = frozenset(i for i in (*ids, tokenizer.eos_token_id) if i is not None)
+        pad = tokenizer.pad_token_id
+        pieces = token_pieces(tokenizer, self._model.get_output_embeddings().weight.shape[0])
+        return Vocabulary(pieces=pieces, eos=eos, pad=0 if pad is None else pad)
+
+    @cached_property
+    def _bans(self) -> Bans:
+        return Bans(self._tokenizer, self._vocabulary.pieces, tuple(sorted(self._vocabulary.eos)))
+
+    def render(self, ask: Ask) -> tuple[str, str]:
+        """The prompt that the chat template gives, and what it opens of the answer."""
+        messages = [{"role": "user", "content": ask.user}]
+        rendered = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        prompt, opened = split_opened(rendered)
+        check_one_opening(prompt, answer_start(opened, ask.prefill), ask.user)
+        return prompt, opened
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, no special ones added."""
+        return len(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def _prompt_ids(self, ask: Ask) -> list[int]:
+        prompt, opened = self.render(ask)
+        ids: list[int] = self._tokenizer.encode(prompt + answer_start(opened, ask.prefill), add_special_tokens=False)
+        return ids
+
+    def plan(self, requests: Sequence[Request]) -> list[tuple[int, ...]]:
+        """Batches of positions: longest limit first, then longest prompt, cut evenly; a prompt that does not fit is refused."""
+        lengths = [len(self._prompt_ids(request.ask)) for request in requests]
+        for request, length in zip(requests, lengths, strict=True):
+            if length >= self._positions:
+                raise UserError(
+                    f"a prompt of {length} tokens leaves no room in {self.name} ({self._positions} positions): "
+                    f"{request.ask.user[:80]!r}…; drop the problem or take a model with more positions"
+                )
+        limits = [r.sampling.max_tokens for r in requests]
+        order = sorted(range(len(requests)), key=lambda i: (-limits[i], -lengths[i], i))
+        groups = [[i for i in order if limits[i] == limit] for limit in sorted(set(limits), reverse=True)]
+        return [
+            part for group in groups for part in _even(group, QUEUE * self._live([lengths[i] for i in group], limits[group[0]]))
+        ]
+
+    def _live(self, lengths: Sequence[int], max_tokens: int) -> int:
+        """Rows that may be in the computation at once."""
+        return max(1, min(MAX_LIVE, self._batch_tokens // min(max(lengths) + max_tokens, self._positions)))
+
+    def generate(self, batch: Sequence[Request]) -> list[Completion]:
+        """One completion for each request, in order; the same batch gives the same bytes on the same machine."""
+        import torch
+
+        if not batch:
+            return []
+        torch.set_num_threads(self._threads)
+        starts = [self.render(request.ask) for request in batch]
+        rows = [self._row(request, *start) for request, start in zip(batch, starts, strict=True)]
+        live = self._live([len(row.prompt) for row in rows], max(r.sampling.max_tokens for r in batch))
+        Loop(self._model, self._vocabulary, rows, live).run()
+        return [self._completion(row, *start) for row, start in zip(rows, starts, strict=True)]
+
+    def _row(self, request: Request, prompt: str, opened: str) -> Row:
+        start = answer_start(opened, request.ask.prefill)
+        ids = self._tokenizer.encode(prompt + start, add_special_tokens=False)
+        return Row(
+            prompt=ids,
+            sampling=request.sampling,
+            limit=max(1, min(request.sampling.max_tokens, self._positions - len(ids))),
+            uniform=uniforms(request.seed),
+            guard=self._bans.guard(request.ask.ban, start),
+        )
+
+    def _completion(self, row: Row, prompt: str, opened: str) -> Completion:
+        if row.finish is None:
+            raise RuntimeError("the decode loop left a row unfinished")
+        kept = row.tokens[:-1] if row.tokens[-1] in self._vocabulary.eos else row.tokens
+        text = text_of(self._vocabulary.pieces, kept)
+        cuts = [text.find(stop) for stop in row.sampling.stop if stop in text]
+        return Completion(
+            prompt=prompt,
+            text=text[: min(cuts)] if cuts else text,
+            num_prompt_tokens=len(row.prompt),
+            num_tokens=len(row.tokens),
+            finish=row.finish,
+            opened=opened,
+            token_ids=tuple(row.tokens),
+        )
+
+
+def _even(items: list[int], size: int) -> list[tuple[int, ...]]:
+    """The items cut into the fewest parts of at most ``size``, lengths differing by one at most."""
+    count = -(-len(items) // size)
+    cuts = [len(items) * n // count for n in range(count + 1)]
+    return [tuple(items[a:b]) for a, b in itertools.pairwise(cuts)]
