@@ -1,0 +1,40 @@
+"""What ``--problems`` may say, in one string."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from stillwise.arrows import Source
+from stillwise.errors import UserError
+from stillwise.problems.file import File
+from stillwise.problems.gym import Gym, Micro
+from stillwise.problems.hub import Hub
+
+_HUB = re.compile(r"hub:(?P<id>[^@:]+)(?:@(?P<revision>[^:]+))?(?::(?P<split>.+))?")
+FORMS = "PATH, hub:ID[@REVISION][:SPLIT], gym:NAME, micro:FAMILY[:heldout]"
+
+
+def resolve(spec: str) -> Source:
+    """The source that a string names: a path (a folder is a copy of a dataset), ``hub:…``, ``gym:…``, ``micro:…``."""
+    try:
+        return _resolved(spec)
+    except ValidationError as err:
+        first = err.errors()[0]
+        raise UserError(f"--problems {spec}: {first['msg']} (it takes {FORMS})") from err
+
+
+def _resolved(spec: str) -> Source:
+    scheme, _, rest = spec.partition(":")
+    if match := _HUB.fullmatch(spec):
+        return Hub.model_validate({name: value for name, value in match.groupdict().items() if value is not None})
+    if scheme == "gym" and rest:
+        return Gym(dataset=rest)
+    if scheme == "micro" and rest:
+        family, _, split = rest.partition(":")
+        return Micro.model_validate({"family": family, "split": split or "train"})
+    if scheme in ("hub", "gym", "micro"):
+        raise UserError(f"--problems {spec}: what follows {scheme}: is missing (it takes {FORMS})")
+    return Hub(id=spec) if Path(spec).is_dir() else File(path=spec)
