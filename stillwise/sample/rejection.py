@@ -1,0 +1,124 @@
+"""Samplers: retry until verified (rejection sampling), or draw every try."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import Field
+
+from stillwise.arrows import Ban, Paradigm, Progress, Sampled, Sampler, Tools, Verifier
+from stillwise.models.bans import banned_words_in
+from stillwise.parts import Role
+from stillwise.records import Failure, Outcome, Problem, Sampling
+from stillwise.runtime.draw import draw_verified
+
+
+class Rejection(Sampler):
+    """Up to ``tries`` answers to each problem until one is verified correct (§4.1 of the curriculum distillation paper)."""
+
+    kind: ClassVar[str] = "rejection"
+
+    by: Role
+    """The role that answers."""
+    paradigm: Paradigm
+    """How it is asked."""
+    tries: int = Field(default=4, ge=1)
+    """Answers per problem at most."""
+    temperature: float = Field(default=0.6, ge=0)
+    """0 is greedy."""
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    """Nucleus of the distribution that is drawn from."""
+    top_k: int = Field(default=0, ge=0)
+    """0 keeps all tokens."""
+    max_tokens: int = Field(default=16384, ge=1)
+    """A longer answer is truncated, never correct."""
+    until: Verifier = Field(default="by_answer_kind", validate_default=True)
+    """What decides that a problem needs no further try."""
+
+    def sample(self, problems: Sequence[Problem], tools: Tools) -> Iterator[Sampled | Failure]:
+        """Waves: try k for every unsolved problem, in the order of the problems; every attempt comes out, kept or not."""
+        sampling = _sampling(self)
+        unsolved = list(problems)
+        for index in range(self.tries):
+            if not unsolved:
+                return
+            bar = _Solved(tools.progress(_label(tools, index, self.tries), len(unsolved)), len(problems), len(unsolved))
+            wave = draw_verified(unsolved, self.paradigm, self.by, sampling, index, self.until, tools, bar)
+            checked = [
+                _checked(problem, sampled, self.paradigm, tools.step) for problem, sampled in zip(unsolved, wave, strict=True)
+            ]
+            yield from checked
+            unsolved = [problem for problem, one in zip(unsolved, checked, strict=True) if not _correct(one)]
+
+
+class All(Sampler):
+    """Every try of every problem, each with its verdict, none discarded."""
+
+    kind: ClassVar[str] = "all"
+
+    by: Role
+    """The role that answers."""
+    paradigm: Paradigm
+    """How it is asked."""
+    tries: int = Field(default=4, ge=1)
+    """Answers per problem."""
+    temperature: float = Field(default=0.6, ge=0)
+    """0 is greedy."""
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    """Nucleus of the distribution that is drawn from."""
+    top_k: int = Field(default=0, ge=0)
+    """0 keeps all tokens."""
+    max_tokens: int = Field(default=16384, ge=1)
+    """A longer answer is truncated, never correct."""
+    verify: Verifier = Field(default="by_answer_kind", validate_default=True)
+    """What judges each answer."""
+
+    def sample(self, problems: Sequence[Problem], tools: Tools) -> Iterator[Sampled | Failure]:
+        """Try 0 of every problem, then try 1, …; within a try the order of the problems."""
+        sampling = _sampling(self)
+        bar = tools.progress(tools.step, len(problems) * self.tries)
+        for index in range(self.tries):
+            wave = draw_verified(problems, self.paradigm, self.by, sampling, index, self.verify, tools, bar)
+            yield from (_checked(p, one, self.paradigm, tools.step) for p, one in zip(problems, wave, strict=True))
+
+
+def _sampling(part: Rejection | All) -> Sampling:
+    return Sampling(temperature=part.temperature, top_p=part.top_p, top_k=part.top_k, max_tokens=part.max_tokens)
+
+
+def _label(tools: Tools, index: int, tries: int) -> str:
+    return f"{tools.step}, try {index + 1} of {tries}" if tries > 1 else tools.step
+
+
+def _correct(one: Sampled | Failure) -> bool:
+    return isinstance(one, Sampled) and one.verdict is not None and one.verdict.outcome is Outcome.CORRECT
+
+
+def _checked(problem: Problem, one: Sampled, paradigm: Paradigm, step: str) -> Sampled | Failure:
+    """The attempt, or a failure if a banned word stands in it after all (a back end that ignores bans)."""
+    ban: Ban | None = paradigm.ask(problem).ban
+    if ban is None or ban.mode != "words":
+        return one
+    found = banned_words_in(one.trace.text, ban)
+    if not found:
+        return one
+    detail = f"try {one.trace.sample_index}: {', '.join(sorted(set(found)))}"
+    return Failure(step=step, item=problem.id, reason="banned_word", detail=detail)
+
+
+@dataclass
+class _Solved:
+    """A wave's bar that also shows which share of all problems is solved so far."""
+
+    bar: Progress
+    total: int
+    unsolved: int
+    seen: int = 0
+
+    def advance(self, done: int = 1, **figures: float) -> None:
+        """Count attempts; ``correct`` is the wave's running share of correct answers."""
+        self.seen += done
+        solved = self.total - self.unsolved + figures.get("correct", 0.0) * self.seen
+        self.bar.advance(done, solved=solved / self.total, **figures)
