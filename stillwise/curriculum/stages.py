@@ -103,7 +103,7 @@ class Single(Scheduler):
     """One stage from one output: the single-stage students (Curriculum Reasoning Distillation, §4.1)."""
 
     kind: ClassVar[str] = "single"
-    from_: Input = Field(alias="from")
+    of: Input
     """The output whose traces are taken."""
     levels: Levels | None = None
     """Levels to take, both ends included; None takes all, unknown levels too."""

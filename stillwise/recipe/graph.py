@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from stillwise.errors import nearest
 from stillwise.parts import inputs_of
 from stillwise.recipe.faults import Document, Place
-from stillwise.recipe.schema import NEEDS, OUTPUT, Recipe, Step
+from stillwise.recipe.schema import NEEDS, OUTPUT, Method, Step
 
 
-def check_graph(document: Document, recipe: Recipe, places: Sequence[Place]) -> None:
+def check_graph(document: Document, recipe: Method, places: Sequence[Place]) -> None:
     """Note a fault for each input that no earlier step makes, of the wrong sort, and each role that nobody declares."""
     made: dict[str, Step] = {}
     for step, place in zip(recipe.steps, places, strict=True):
@@ -41,7 +41,7 @@ def _check_inputs(document: Document, step: Step, made: dict[str, Step], place: 
             document.fault(place, f"no earlier step is called {name!r}; {nearest(name, made)}")
 
 
-def _check_roles(document: Document, recipe: Recipe, step: Step, made: dict[str, Step], place: Place) -> None:
+def _check_roles(document: Document, recipe: Method, step: Step, made: dict[str, Step], place: Place) -> None:
     trained = [s.name for s in made.values() if s.arrow == "train"]
     for role in step.roles:
         if role not in recipe.roles and role not in trained:

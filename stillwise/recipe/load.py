@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from stillwise.errors import UserError, nearest
 from stillwise.parts import Catalogue, Part, builtin_catalogue, inputs_of
 from stillwise.recipe.faults import Document, Place, read_document
 from stillwise.recipe.graph import check_graph
-from stillwise.recipe.schema import ARROWS, NEEDS, OUTPUT, PLAINEST, Binding, Paper, Recipe, Step
+from stillwise.recipe.schema import ARROWS, NEEDS, OUTPUT, PLAINEST, Binding, Method, Paper, Step
 
 _TOP = ("paper", "about", "roles", "steps", "departures", "max_failure_rate", "extends", "change", "drop")
 
@@ -27,18 +27,15 @@ class Override:
     path: str
     value: Any
     origin: str
-
-    @property
-    def text(self) -> str:
-        """As it is shown in the report."""
-        return f"{self.path} = {self.value!r} ({self.origin})"
+    replaced: Any = None
+    """What the recipe itself says there (of the first step it touches); None where it leaves the part's default."""
 
 
 @dataclass(frozen=True)
 class Loaded:
     """A recipe with its binding, ready to plan or run."""
 
-    recipe: Recipe
+    method: Method
     binding: Binding
     binding_name: str
     overrides: tuple[Override, ...]
@@ -96,10 +93,9 @@ def load(
     bound = read_binding(binding, context) if binding else Binding()
     changes = [Override(key, value, f"binding {binding.stem}") for key, value in bound.set.items()] if binding else []
     document = _extended(read_document(path))
-    everything = (*changes, *overrides)
+    everything = [*changes, *overrides]
     named = _named_steps(document)
-    for override in everything:
-        _apply(document, named, override)
+    everything = [_apply(document, named, override) for override in everything]
     recipe = _recipe(document, named, path.stem, context)
     document.raise_faults()
     assert recipe is not None
@@ -192,7 +188,7 @@ def _raw_step(document: Document, index: int, raw: Any) -> _RawStep | None:
     return _RawStep(index, arrow, str(body.get("as", arrow)), body)
 
 
-def _apply(document: Document, steps: Sequence[_RawStep], override: Override) -> None:
+def _apply(document: Document, steps: Sequence[_RawStep], override: Override) -> Override:
     head, *rest = override.path.split(".")
     place: Place = ("set", override.path)
     if head == "steps" and len(rest) >= 3 and rest[0].isdigit():
@@ -200,27 +196,35 @@ def _apply(document: Document, steps: Sequence[_RawStep], override: Override) ->
     else:
         chosen, fields = [s for s in steps if head in (s.name, s.arrow)], rest
     if head in ("max_failure_rate",) and not rest:
-        document.data[head] = override.value
-        return
+        return replace(override, replaced=document.data.get(head), value=_put(document.data, [head], override.value))
     if not chosen or not fields:
         words = [*(s.name for s in steps), *(s.arrow for s in steps), "max_failure_rate"]
         if override.origin == "--set" or (head not in ARROWS and not chosen):
             document.fault(place, f"no step is called {head!r}; {nearest(head, words)}")
-        return
+        return override
+    replaced = _peek(chosen[0].body, fields)
     for step in chosen:
-        _assign(step.body, fields, override.value)
+        _put(step.body, fields, override.value)
+    return replace(override, replaced=replaced)
 
 
-def _assign(body: dict[str, Any], fields: Sequence[str], value: Any) -> None:
-    """Set a nested field; a part written as its bare kind becomes a mapping on the way."""
+def _peek(body: Any, fields: Sequence[str]) -> Any:
+    for field in fields:
+        body = body.get(field) if isinstance(body, dict) else None
+    return body
+
+
+def _put(body: dict[str, Any], fields: Sequence[str], value: Any) -> Any:
+    """Set a nested field and return the value; a part written as its bare kind becomes a mapping on the way."""
     for field in fields[:-1]:
         inner = body.get(field)
         body[field] = {"kind": inner} if isinstance(inner, str) else copy.deepcopy(inner) or {}
         body = body[field]
     body[fields[-1]] = value
+    return value
 
 
-def _recipe(document: Document, raw_steps: Sequence[_RawStep], name: str, context: Mapping[str, Any]) -> Recipe | None:
+def _recipe(document: Document, raw_steps: Sequence[_RawStep], name: str, context: Mapping[str, Any]) -> Method | None:
     data = document.data
     for key in data:
         if key not in _TOP:
@@ -228,7 +232,7 @@ def _recipe(document: Document, raw_steps: Sequence[_RawStep], name: str, contex
     steps = [step for raw in raw_steps if (step := _step(document, raw, raw_steps, context)) is not None]
     top = {key: data[key] for key in ("about", "roles", "departures", "max_failure_rate", "paper") if key in data}
     try:
-        recipe = Recipe.model_validate({"name": name, **top, "steps": steps})
+        recipe = Method.model_validate({"name": name, **top, "steps": steps})
     except ValidationError as err:
         document.validation(err, (), tuple(Paper.model_fields))
         return None

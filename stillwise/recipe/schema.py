@@ -89,6 +89,8 @@ class BenchmarkSet(Fields):
     source: Source
     samples: int | None = Field(default=None, ge=1)
     """Samples per problem; None takes the evaluation step's number."""
+    num_problems: int | None = Field(default=None, ge=1)
+    """How many problems the source holds, for ``plan`` where it cannot be read here."""
 
 
 class Binding(Fields):
@@ -113,7 +115,7 @@ class Binding(Fields):
     """Where the throughput comes from."""
 
 
-class Recipe(Fields):
+class Method(Fields):
     """A method: its steps over shared parts. It names no model and no machine."""
 
     name: str

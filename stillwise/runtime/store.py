@@ -124,9 +124,3 @@ class RunFolder:
             ) from err
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-
-
-def unused(folder: RunFolder, used: set[Path]) -> list[Path]:
-    """Step folders that the given outputs do not include: what ``gc`` may remove."""
-    present = sorted(p for p in folder.work.glob("*/*") if p.is_dir())
-    return [p for p in present if p not in used]

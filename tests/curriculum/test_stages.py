@@ -66,7 +66,7 @@ def test_the_shuffle_depends_on_the_seed_and_not_on_the_order_of_rows() -> None:
 @pytest.mark.parametrize(("order", "sign"), [("easy_to_hard", 1), ("hard_to_easy", -1)])
 def test_sorting_by_level_puts_unknown_levels_last(order: str, sign: int) -> None:
     rows = [*world(("x",)), row("x", 99, None)]
-    lessons = Single.model_validate({"from": "x", "order": order}).schedule(rows, seed=0)
+    lessons = Single.model_validate({"of": "x", "order": order}).schedule(rows, seed=0)
     levels = {r.trace_id: r.level for r in rows}
     ordered = [levels[x.trace_id] for x in lessons]
     assert ordered[-1] is None
@@ -75,7 +75,7 @@ def test_sorting_by_level_puts_unknown_levels_last(order: str, sign: int) -> Non
 
 
 def test_as_given_keeps_the_order_of_rows() -> None:
-    lessons = Single.model_validate({"from": "x", "order": "as_given"}).schedule(world(("x",), 7), seed=5)
+    lessons = Single.model_validate({"of": "x", "order": "as_given"}).schedule(world(("x",), 7), seed=5)
     assert [x.trace_id for x in lessons] == [f"x/{i}" for i in range(7)]
     assert {x.stage for x in lessons} == {"single"}
 
@@ -101,12 +101,12 @@ def test_a_level_that_nobody_has_is_named_with_the_levels_present() -> None:
     with pytest.raises(UserError, match=r"stage 'implicit'.*'no_think'.*level 5; levels present: none \(and traces without"):
         Stages.model_validate(PAPER).schedule(rows, 0)
     with pytest.raises(UserError, match=r"levels 7 to 9; levels present: 1, 2, 3\."):
-        Single.model_validate({"from": "instruct", "levels": [7, 9]}).schedule(rows, 0)
+        Single.model_validate({"of": "instruct", "levels": [7, 9]}).schedule(rows, 0)
 
 
 def test_an_output_that_nobody_made_is_named_with_the_nearest() -> None:
     with pytest.raises(UserError, match=r"'instrukt'.*did you mean 'instruct'"):
-        Single.model_validate({"from": "instrukt"}).schedule(world(), 0)
+        Single.model_validate({"of": "instrukt"}).schedule(world(), 0)
 
 
 def test_unknown_levels_are_dropped_or_taken_as_said() -> None:
@@ -138,4 +138,4 @@ def test_inputs_are_found_and_fields_survive_a_round_trip() -> None:
     assert spec.pop("kind") == "stages"
     assert spec["stages"][0]["take"][0]["from"] == "instruct"
     assert Stages.model_validate(spec) == part
-    assert inputs_of(Single.model_validate({"from": "x"})) == ("x",)
+    assert inputs_of(Single.model_validate({"of": "x"})) == ("x",)

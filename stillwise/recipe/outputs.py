@@ -1,0 +1,195 @@
+"""What a user finds in a run's folder: resolved recipe, traces, student, metrics.json and report.html.
+
+Everything here is derived from the finished steps, so it is written again at the end of every run; equal steps give
+equal bytes (durations stand in timings nowhere else than on the screen).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from stillwise.evaluate import metrics as figures
+from stillwise.evaluate.sections import (
+    Output,
+    comparison_section,
+    evaluation_section,
+    example_section,
+    measured,
+    problems_section,
+    sampling_section,
+    selection_section,
+    stage_section,
+)
+from stillwise.parts import plain
+from stillwise.recipe.housekeeping import USED
+from stillwise.recipe.load import Loaded
+from stillwise.recipe.schema import OUTPUT, Step
+from stillwise.recipe.work import FAILURES, ROWS, TRACES, VERDICTS, Work
+from stillwise.records import Failure, Problem, Trace
+from stillwise.runtime import tables
+from stillwise.runtime.files import disk_errors, sync_folder, whole_file, write_json, write_text
+from stillwise.runtime.tables import Judged
+
+RECIPE_FILE, METRICS_FILE, REPORT_FILE = "recipe.yaml", "metrics.json", "report.html"
+
+
+def publish(work: Work, dropped: Mapping[str, list[Failure]], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Write everything that a user looks for; returns what metrics.json holds."""
+    out = work.folder.path
+    write_text(out / RECIPE_FILE, resolved_yaml(work.loaded))
+    tables.write(out / "problems.parquet", work.problems, Problem)
+    for step in _made(work, "traces"):
+        _publish_traces(work, step)
+    _publish_student(work)
+    found = collect(work, dropped, facts)
+    write_text(out / METRICS_FILE, figures.dumps(cast(Any, found)))
+    write_json(work.folder.work / USED, sorted(used_folders(work)))
+    write_report(found, out)
+    return found
+
+
+def write_report(found: Mapping[str, Any], out: Path) -> None:
+    """The HTML report of these metrics in a folder."""
+    from stillwise.evaluate.report import write_report as write
+
+    write(cast(Any, found), out / REPORT_FILE)
+
+
+def used_folders(work: Work) -> set[str]:
+    """The step folders that this run's outputs stand in, relative to the work folder."""
+    paths = [folder.path for folder in work.outputs.values()]
+    stages = [stage for step in _made(work, "model") for stage in work.outputs[step.name].facts["folders"]]
+    return {str(path.relative_to(work.folder.work)) for path in paths} | set(stages)
+
+
+def _made(work: Work, sort: str) -> list[Step]:
+    return [step for step in work.loaded.method.steps if OUTPUT[step.arrow] == sort and step.name in work.outputs]
+
+
+def _publish_traces(work: Work, step: Step) -> None:
+    folder = work.outputs[step.name].path
+    for source, name in ((TRACES, "traces"), (VERDICTS, "verdicts"), (FAILURES, "failures")):
+        if (folder / source).is_file():
+            with whole_file(work.folder.path / name / f"{step.name}.parquet") as aside:
+                shutil.copyfile(folder / source, aside)
+
+
+def _publish_student(work: Work) -> None:
+    trained = _made(work, "model")
+    if not trained:
+        return
+    source, target = work.student_folder(trained[-1].name), work.folder.path / "student"
+    aside, old = target.with_name(".student.part"), target.with_name(".student.old")
+    with disk_errors(target):
+        for stale in (aside, old):
+            shutil.rmtree(stale, ignore_errors=True)
+        shutil.copytree(source, aside)
+        if target.exists():
+            os.replace(target, old)
+        os.replace(aside, target)
+        sync_folder(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def resolved_yaml(loaded: Loaded) -> str:
+    """The recipe with every field written out: it loads again, and runs the same without a binding's overrides."""
+    method = loaded.method
+    steps = [{step.arrow: _step_fields(step)} for step in method.steps]
+    data = {
+        "paper": {k: v for k, v in plain(method.paper).items() if v is not None},
+        "about": method.about,
+        "roles": list(method.roles),
+        "max_failure_rate": method.max_failure_rate,
+        "steps": steps,
+        "departures": list(method.departures),
+    }
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _step_fields(step: Step) -> dict[str, Any]:
+    source = {"from": step.source} if step.source else {}
+    return {"as": step.name, **source, **step.part.as_dict()}
+
+
+def collect(work: Work, dropped: Mapping[str, list[Failure]], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Every section of metrics.json."""
+    outputs = {
+        step.name: Output(traces=work.traces(step.name), verdicts=work.verdicts(step.name)) for step in _made(work, "traces")
+    }
+    sampled = {step.name: outputs[step.name] for step in _made(work, "traces") if step.arrow in ("sample", "rewrite")}
+    evaluations = {step.name: _evaluation(work, step) for step in _made(work, "measures")}
+    names = list(evaluations)
+    comparisons = [row for i, a in enumerate(names) for b in names[i + 1 :] for row in comparison_section(a, b, evaluations)]
+    return {
+        "recipe": _recipe_section(work, facts),
+        "problems": {"problems": problems_section(work.problems)}
+        | {f"benchmark {name}": problems_section(held) for name, held in work.benchmarks.items()},
+        "sampling": {name: sampling_section(work.problems, output) for name, output in sampled.items()},
+        "selection": {step.name: _selection(work, step) for step in _made(work, "rows")},
+        "training": {step.name: _stages(work, step) for step in _made(work, "model")},
+        "evaluation": evaluations,
+        "comparison": comparisons,
+        "failures": _failures(work, dropped),
+        "versions": facts["versions"],
+        "examples": example_section(work.problems, sampled),
+        "order": {"sampling": list(sampled), "evaluation": names},
+    }
+
+
+def _recipe_section(work: Work, facts: Mapping[str, Any]) -> dict[str, Any]:
+    loaded = work.loaded
+    return {
+        "title": loaded.method.name,
+        "about": loaded.method.about,
+        "paper": {k: v for k, v in plain(loaded.method.paper).items() if v is not None},
+        "binding": loaded.binding_name,
+        "roles": dict(loaded.binding.roles),
+        "overrides": [
+            {"path": override.path, "recipe": override.replaced, "used": plain(override.value), "by": override.origin}
+            for override in loaded.overrides
+        ],
+        "departures": list(loaded.method.departures),
+        "seed": facts["seed"],
+        **({"command": facts["command"]} if facts.get("command") else {}),
+    }
+
+
+def _evaluation(work: Work, step: Step) -> Any:
+    folder, rows, revision = work.outputs[step.name], {}, ""
+    for name, problems in work.benchmarks.items():
+        traces = tables.read(folder.path / name / TRACES, Trace)
+        verdicts = {row.trace_id: row.verdict for row in tables.read(folder.path / name / VERDICTS, Judged)}
+        rows[name] = measured(name, problems, Output(traces=traces, verdicts=verdicts))
+        revision = traces[0].model if traces else revision
+    return evaluation_section(step.roles[0], revision, rows)
+
+
+def _selection(work: Work, step: Step) -> Any:
+    from stillwise.arrows import Row
+
+    rows = tables.read(work.outputs[step.name].path / ROWS, Row)
+    return selection_section(work.problems, [row.problem_id for row in rows], work.failures(step.name))
+
+
+def _stages(work: Work, step: Step) -> list[Any]:
+    return [stage_section(stage) for stage in work.outputs[step.name].facts["stages"]]
+
+
+def _failures(work: Work, dropped: Mapping[str, list[Failure]]) -> dict[str, dict[str, int]]:
+    """Items dropped, by step and reason; every folder of a step that holds a failures table counts."""
+    found: dict[str, list[Failure]] = {name: list(items) for name, items in dropped.items()}
+    for name, folder in work.outputs.items():
+        paths = sorted(folder.path.rglob(FAILURES))
+        found[name] = [failure for path in paths for failure in tables.read(path, Failure)]
+    return {name: _counted(items) for name, items in sorted(found.items()) if items}
+
+
+def _counted(items: list[Failure]) -> dict[str, int]:
+    reasons = [failure.reason for failure in items]
+    return {reason: reasons.count(reason) for reason in sorted(set(reasons))}

@@ -1,0 +1,185 @@
+"""What a run would cost at most, without running: requests, tokens, hours, disk, and what is already there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stillwise.errors import StillwiseError
+from stillwise.parts import Part
+from stillwise.recipe.load import Loaded
+from stillwise.recipe.run import read_problems
+from stillwise.recipe.schema import Step
+from stillwise.records import Problem
+from stillwise.runtime.store import MANIFEST
+
+BYTES_PER_TOKEN = 8
+"""On disk: about four bytes of text per token, once in the journal and once in the traces (both compressed: an upper bound)."""
+ASSUMED_SAMPLES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """Upper bounds of one step."""
+
+    step: str
+    arrow: str
+    kind: str
+    roles: tuple[str, ...]
+    requests: int = 0
+    generated_tokens: int = 0
+    trained_tokens: int = 0
+    finished_before: int = 0
+    """Finished outputs of this step in the run folder (of any fingerprint)."""
+
+    @property
+    def disk_bytes(self) -> int:
+        """Journal and traces of this step."""
+        return self.generated_tokens * BYTES_PER_TOKEN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Upper bounds of a whole run."""
+
+    loaded: Loaded
+    num_problems: int
+    num_problems_known: bool
+    """False where the source cannot be read here and the binding's number is used."""
+    bounds: tuple[Bound, ...]
+
+    @property
+    def teacher_requests(self) -> int:
+        """Requests of the sampling steps, all tries counted."""
+        return sum(bound.requests for bound in self.bounds if bound.arrow == "sample")
+
+    @property
+    def requests(self) -> int:
+        """All requests, evaluations included."""
+        return sum(bound.requests for bound in self.bounds)
+
+    @property
+    def generated_tokens(self) -> int:
+        """All tokens that could be generated."""
+        return sum(bound.generated_tokens for bound in self.bounds)
+
+    @property
+    def trained_tokens(self) -> int:
+        """All tokens that could be trained on, epochs counted."""
+        return sum(bound.trained_tokens for bound in self.bounds)
+
+    @property
+    def generation_hours(self) -> float | None:
+        """Device-hours of generation at the binding's throughput."""
+        rate = self.loaded.binding.throughput_tokens_per_s
+        return self.generated_tokens / rate / 3600 if rate else None
+
+    @property
+    def training_hours(self) -> float | None:
+        """Device-hours of training at the binding's throughput."""
+        rate = self.loaded.binding.training_tokens_per_s
+        return self.trained_tokens / rate / 3600 if rate else None
+
+
+def make_plan(loaded: Loaded, out: Path | None = None) -> Plan:
+    """The plan of a loaded recipe; problems are read where that is possible, else the binding's number is used."""
+    binding = loaded.binding
+    num, known = _count(loaded)
+    sizes = {name: spec.num_problems or _size(spec.source) for name, spec in binding.benchmarks.items()}
+    samples = {name: spec.samples for name, spec in binding.benchmarks.items()}
+    bounds = [_bound(step, num, sizes, samples, loaded, out) for step in loaded.method.steps]
+    return Plan(loaded=loaded, num_problems=num, num_problems_known=known, bounds=tuple(bounds))
+
+
+def _count(loaded: Loaded) -> tuple[int, bool]:
+    binding = loaded.binding
+    if binding.num_problems is not None:
+        return binding.num_problems, False
+    return (len(_problems(binding.problems)), True) if binding.problems else (0, True)
+
+
+def _size(source: Part) -> int:
+    return len(_problems(source))
+
+
+def _problems(source: Part) -> Sequence[Problem]:
+    from stillwise.arrows import Source
+
+    assert isinstance(source, Source)
+    try:
+        return read_problems(source, "plan")[0]
+    except StillwiseError as err:
+        raise type(err)(f"{err} (or state the number in the binding: num_problems)") from None
+
+
+def _bound(
+    step: Step, num: int, sizes: dict[str, int], samples: dict[str, int | None], loaded: Loaded, out: Path | None
+) -> Bound:
+    part = step.part
+    requests = 0
+    if step.arrow == "sample":
+        requests = num * _number(part, "tries", 1)
+    elif step.arrow == "evaluate":
+        requests = sum(size * (samples[name] or _number(part, "samples", ASSUMED_SAMPLES)) for name, size in sizes.items())
+    trained = _trained(step, num, loaded) if step.arrow == "train" else 0
+    return Bound(
+        step=step.name,
+        arrow=step.arrow,
+        kind=part.kind,
+        roles=step.roles,
+        requests=requests,
+        generated_tokens=requests * _number(part, "max_tokens", 0),
+        trained_tokens=trained,
+        finished_before=len(list((out / "work" / step.name).glob(f"*/{MANIFEST}"))) if out else 0,
+    )
+
+
+def _trained(step: Step, num: int, loaded: Loaded) -> int:
+    """Each stage sees each problem at most once per epoch, each row at most as long as it could be generated."""
+    scheduler = loaded.method.step(step.source).part if step.source else None
+    stages = max(1, len(getattr(scheduler, "only", ()) or getattr(scheduler, "stages", ())))
+    longest = max((_number(s.part, "max_tokens", 0) for s in loaded.method.steps if s.arrow == "sample"), default=0)
+    limit = min(longest, _number(step.part, "max_length", longest)) if longest else _number(step.part, "max_length", 0)
+    return num * stages * _number(step.part, "epochs", 1) * limit
+
+
+def _number(part: Part, field: str, otherwise: int) -> int:
+    """A part's own field where it has one: samplers differ in what they call for, these names are the house's."""
+    value = getattr(part, field, None)
+    return int(value) if isinstance(value, (int, float)) else otherwise
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """The plan as lines of text."""
+    loaded, binding = plan.loaded, plan.loaded.binding
+    note = "" if plan.num_problems_known else " (stated by the binding; the source is not read)"
+    lines = [f"{loaded.method.paper.title}: {loaded.method.name}, binding {loaded.binding_name}"]
+    lines += [f"  {role}: {model}{_others(loaded, role)}" for role, model in binding.roles.items()]
+    lines += [f"problems: {plan.num_problems:,}{note}", "", f"{'step':<18}{'does':<28}{'requests ≤':>14}{'tokens ≤':>20}"]
+    lines += [_row(bound) for bound in plan.bounds]
+    lines += ["", f"teacher requests at most {plan.teacher_requests:,}; with evaluation {plan.requests:,}"]
+    lines += [f"tokens generated at most {plan.generated_tokens:,}, trained at most {plan.trained_tokens:,}"]
+    lines += [_hours("generation", plan.generation_hours, binding.throughput_tokens_per_s)]
+    lines += [_hours("training", plan.training_hours, binding.training_tokens_per_s)]
+    lines += [f"throughput: {binding.note}"] if binding.note else []
+    disk = sum(bound.disk_bytes for bound in plan.bounds)
+    return [*lines, f"disk at most {disk / 1e9:.2f} GB for journal and traces, and the student's weights once per stage"]
+
+
+def _others(loaded: Loaded, role: str) -> str:
+    others = loaded.binding.alternatives.get(role, ())
+    return f" (also in the paper: {', '.join(others)})" if others else ""
+
+
+def _row(bound: Bound) -> str:
+    does = f"{bound.arrow} {bound.kind}" + (f" by {', '.join(bound.roles)}" if bound.roles else "")
+    tokens = bound.generated_tokens or bound.trained_tokens
+    done = "  [an output is there]" if bound.finished_before else ""
+    return f"{bound.step:<18}{does[:38]:<40}{bound.requests:>10,}{tokens:>18,}{done}"
+
+
+def _hours(what: str, hours: float | None, rate: float | None) -> str:
+    if hours is None:
+        return f"{what}: no throughput stated (--throughput TOKENS_PER_S)"
+    return f"{what}: at most {hours:,.1f} device-hours at {rate:,.0f} tokens/s"

@@ -1,0 +1,183 @@
+"""Running a recipe: load problems, walk the steps, publish what a user looks for. Safe to kill and to repeat."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import stillwise
+from stillwise.arrows import Source
+from stillwise.errors import UserError, blame
+from stillwise.recipe.load import Loaded
+from stillwise.recipe.outputs import publish
+from stillwise.recipe.roles import check_bindings
+from stillwise.recipe.schema import BenchmarkSet, Step
+from stillwise.recipe.steps import RUNNERS
+from stillwise.recipe.work import Seeds, Work
+from stillwise.records import Failure, Problem, digest
+from stillwise.runtime.executor import Local
+from stillwise.runtime.graders import GraderPool
+from stillwise.runtime.journal import Journal
+from stillwise.runtime.progress import Display, Mode
+from stillwise.runtime.store import RunFolder
+
+HOLDOUT_EVERY = 10
+"""Without benchmarks, every tenth problem (by its id's hash) is held out to measure on."""
+EXECUTORS = ("local",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The machine side of a run that no binding names."""
+
+    out: Path
+    roles: Mapping[str, str] = field(default_factory=dict)
+    """Overrides of the binding's roles."""
+    problems: Source | None = None
+    benchmarks: Mapping[str, Source] = field(default_factory=dict)
+    seeds: Seeds = field(default_factory=Seeds)
+    threads: int = 0
+    """Torch threads; 0 takes the machine's cores (at most eight)."""
+    progress: Mode | None = None
+    until: str | None = None
+    """Stop after this step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a run left."""
+
+    out: Path
+    metrics: dict[str, Any]
+    fresh: tuple[str, ...]
+    """The steps that worked this time; empty when everything was found finished."""
+
+
+def run(loaded: Loaded, options: Options) -> Result:
+    """Run every step that is not finished yet and publish the outputs into ``options.out``."""
+    bound = bound_to(loaded, options)
+    check_bindings(_needed_roles(bound), bound.binding.roles)
+    folder = RunFolder(options.out)
+    problems, benchmarks, dropped = _all_problems(bound)
+    with ExitStack() as stack:
+        stack.enter_context(folder.locked())
+        journal = Journal(folder.work / "journal.sqlite")
+        stack.callback(journal.close)
+        display = stack.enter_context(Display(mode=options.progress))
+        graders = stack.enter_context(GraderPool())
+        work = Work(
+            loaded=bound,
+            folder=folder,
+            executor=Local(),
+            journal=journal,
+            graders=graders,
+            progress=display.open,
+            roles=dict(bound.binding.roles),
+            seeds=options.seeds,
+            threads=options.threads or default_threads(),
+            problems=problems,
+            benchmarks=benchmarks,
+        )
+        for step in bound.method.steps:
+            with display.step():
+                _step(work, step)
+            if step.name == options.until:
+                break
+        metrics = publish(work, dropped, _facts(work))
+        return Result(out=options.out, metrics=metrics, fresh=tuple(work.fresh))
+
+
+def default_threads() -> int:
+    """The cores that this process may use, at most eight."""
+    return min(8, len(os.sched_getaffinity(0)))
+
+
+def _step(work: Work, step: Step) -> None:
+    folder = work.folder.step(step.name, work.fingerprint(step))
+    if not folder.finished():
+        folder.begin()
+        with blame(step.name, step.part.kind, step.arrow):
+            facts = RUNNERS[step.arrow](work, step, folder)
+        folder.finish(facts)
+        work.fresh.append(step.name)
+    work.outputs[step.name] = folder
+    if step.arrow == "train":
+        work.roles[step.name] = f"transformers:{work.student_folder(step.name)}"
+        work.trained[step.name] = str(folder.facts["weights"])
+
+
+def _needed_roles(loaded: Loaded) -> list[str]:
+    trained = loaded.method.trained_roles()
+    used = [role for step in loaded.method.steps for role in step.roles]
+    return [role for role in dict.fromkeys(used) if role not in trained]
+
+
+def bound_to(loaded: Loaded, options: Options) -> Loaded:
+    """The binding with the command line's roles, problems and benchmarks in it."""
+    binding = loaded.binding
+    roles = {**binding.roles, **options.roles}
+    # Another problem set makes the binding's benchmarks another subject: they go unless given again.
+    kept = {} if options.problems is not None else dict(binding.benchmarks)
+    benchmarks = {**kept, **{name: BenchmarkSet(source=source) for name, source in options.benchmarks.items()}}
+    problems = options.problems or binding.problems
+    bound = binding.model_copy(update={"roles": roles, "problems": problems, "benchmarks": benchmarks})
+    return Loaded(loaded.method, bound, loaded.binding_name, loaded.overrides, loaded.path)
+
+
+def _all_problems(loaded: Loaded) -> tuple[list[Problem], dict[str, list[Problem]], dict[str, list[Failure]]]:
+    binding = loaded.binding
+    if binding.problems is None:
+        raise UserError("no problems: give --problems FILE (or hub:ID, gym:NAME, micro:FAMILY), or a binding such as --micro")
+    problems, dropped = read_problems(binding.problems, "problems")
+    failures = {"problems": dropped}
+    benchmarks = {}
+    for name, spec in binding.benchmarks.items():
+        benchmarks[name], failures[f"benchmark {name}"] = read_problems(spec.source, f"benchmark {name!r}")
+    if not benchmarks:
+        problems, benchmarks["heldout"] = hold_out(problems)
+    return problems, benchmarks, failures
+
+
+def read_problems(source: Source, what: str) -> tuple[list[Problem], list[Failure]]:
+    """All usable problems of a source, and what was dropped; none at all is an error."""
+    items = list(source.problems())
+    problems = [item for item in items if isinstance(item, Problem)]
+    failures = [item for item in items if isinstance(item, Failure)]
+    if not problems:
+        reasons = ", ".join(sorted({failure.reason for failure in failures})) or "the source is empty"
+        raise UserError(f"{what}: no usable problem ({reasons})")
+    return problems, failures
+
+
+def hold_out(problems: Sequence[Problem]) -> tuple[list[Problem], list[Problem]]:
+    """Training problems and held-out ones, split by the hash of their ids."""
+    held = [p for p in problems if int(digest("holdout", p.id), 16) % HOLDOUT_EVERY == 0]
+    if not held or len(held) == len(problems):
+        raise UserError(f"{len(problems)} problems are too few to hold some out; give --benchmark NAME=SOURCE to measure on")
+    kept = {p.id for p in held}
+    return [p for p in problems if p.id not in kept], held
+
+
+def _facts(work: Work) -> dict[str, Any]:
+    return {
+        "seed": work.seeds.run,
+        "seeds_by_arrow": dict(work.seeds.by_arrow),
+        "command": shlex.join(["stillwise", *sys.argv[1:]]) if Path(sys.argv[0]).name == "stillwise" else None,
+        "versions": versions(),
+        "threads": work.threads,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the bytes."""
+    from importlib.metadata import version
+
+    names = ("torch", "transformers", "numpy", "pyarrow", "math-verify", "reasoning-gym")
+    return {"stillwise": stillwise.__version__, "python": platform.python_version(), **{n: version(n) for n in names}}

@@ -1,0 +1,189 @@
+"""What each step word does: read its inputs, let its part work, write tables. One function for each arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, cast
+
+from stillwise.arrows import (
+    Benchmark,
+    Example,
+    Lesson,
+    Rewriter,
+    Row,
+    Sampled,
+    Sampler,
+    Scheduler,
+    Selector,
+    Trainer,
+    Verifier,
+    user_message,
+)
+from stillwise.errors import TooManyFailures, UserError
+from stillwise.parts import walk_parts
+from stillwise.recipe.roles import student_path
+from stillwise.recipe.schema import Step
+from stillwise.recipe.work import FAILURES, LESSONS, ROWS, STUDENT, TRACES, VERDICTS, Work, by_id, seed_for
+from stillwise.records import Failure, Finish, Outcome, Problem, Trace, Verdict, digest
+from stillwise.runtime import tables
+from stillwise.runtime.store import StepFolder
+from stillwise.runtime.tables import Judged
+
+Facts = dict[str, Any]
+TRUNCATED = Verdict(outcome=Outcome.TRUNCATED, grader="token_limit")
+
+
+def sample(work: Work, step: Step, folder: StepFolder) -> Facts:
+    """Traces, verdicts and failures of a sampler over the run's problems."""
+    part = cast(Sampler, step.part)
+    found = part.sample(work.problems, work.tools(step))
+    return _write_sampled(work, step, folder.path, found, len(work.problems))
+
+
+def rewrite(work: Work, step: Step, folder: StepFolder) -> Facts:
+    """Edited traces of the input's correct traces, verified again by the verifier that the part holds."""
+    part, problems, source = cast(Rewriter, step.part), by_id(work.problems), cast(str, step.source)
+    verdicts, tools = work.verdicts(source), work.tools(step)
+    traces = [t for t in work.traces(source) if t.id in verdicts and verdicts[t.id].outcome is Outcome.CORRECT]
+    edited = [part.rewrite(problems[trace.problem_id], trace, tools) for trace in traces]
+    kept = [item for item in edited if isinstance(item, Trace)]
+    verifier = next((p for p in walk_parts(part) if isinstance(p, Verifier)), None)
+    graded = _grade(work, verifier, problems, kept) if verifier else [None] * len(kept)
+    failures = [item for item in edited if isinstance(item, Failure)]
+    sampled = [Sampled(trace=trace, verdict=verdict) for trace, verdict in zip(kept, graded, strict=True)]
+    return _write_sampled(work, step, folder.path, [*sampled, *failures], len(traces))
+
+
+def verify(work: Work, step: Step, folder: StepFolder) -> Facts:
+    """New verdicts on an output's traces; the texts stay where they are."""
+    source = cast(str, step.source)
+    traces = work.traces(source)
+    verdicts = _grade(work, cast(Verifier, step.part), by_id(work.problems), traces)
+    judged = [Judged(trace_id=trace.id, verdict=v) for trace, v in zip(traces, verdicts, strict=True)]
+    tables.write(folder.path / VERDICTS, judged, Judged)
+    return {"traces_of": source, "traces": len(traces)}
+
+
+def select(work: Work, step: Step, folder: StepFolder) -> Facts:
+    """The rows that a selector keeps; it sees narrow columns only."""
+    rows = [row for name in step.reads for row in work.rows(name)]
+    kept, dropped = cast(Selector, step.part).select(rows)
+    if not kept:
+        raise UserError(
+            f"step {step.name!r} ({step.part.kind}): nothing is left of {len(rows)} traces; "
+            "raise tries or max_tokens, or look at the verdicts in the traces folder"
+        )
+    tables.write(folder.path / ROWS, kept, Row)
+    tables.write(folder.path / FAILURES, dropped, Failure)
+    return {"rows": len(kept), "problems": len({row.problem_id for row in kept}), "dropped": len(dropped)}
+
+
+def curriculum(work: Work, step: Step, folder: StepFolder) -> Facts:
+    """Lessons by stage, in training order."""
+    rows = tables.read(work.outputs[cast(str, step.source)].path / ROWS, Row)
+    lessons = cast(Scheduler, step.part).schedule(rows, seed_for(work, step))
+    tables.write(folder.path / LESSONS, lessons, Lesson)
+    return {"lessons": len(lessons), "stages": list(dict.fromkeys(lesson.stage for lesson in lessons))}
+
+
+def train(work: Work, step: Step, folder: StepFolder) -> Facts:
+    """One folder per stage, each trained from the one before; a kill costs the stage at most."""
+    part, tools = cast(Trainer, step.part), work.tools(step)
+    lessons = tables.read(work.outputs[cast(str, step.source)].path / LESSONS, Lesson)
+    role = step.roles[0]
+    student, before = student_path(work.roles[role]), work.role_identity(role)
+    texts = _texts(work, step, lessons)
+    stages, folders = [], []
+    for name, group in groupby(lessons, key=lambda lesson: lesson.stage):
+        chosen = list(group)
+        examples, failures = _examples(work, part, chosen, texts)
+        fingerprint = digest(part.fingerprint, [digest(e.user, e.assistant, e.weight) for e in examples], before, tools.seed)
+        stage = work.folder.step(f"{step.name}.{name}", fingerprint)
+        if not stage.finished():
+            stage.begin()
+            figures = part.train(examples, student, stage.path / STUDENT, tools)
+            tables.write(stage.path / FAILURES, failures, Failure)
+            stage.finish({"stage": name, **{k: v for k, v in figures.items() if k != "timing"}})
+        student, before = stage.path / STUDENT, stage.content
+        stages.append(stage.facts)
+        folders.append(str(stage.path.relative_to(work.folder.work)))
+    return {"student": str(student.relative_to(work.folder.path)), "stages": stages, "weights": before, "folders": folders}
+
+
+def evaluate(work: Work, step: Step, folder: StepFolder) -> Facts:
+    """Samples and verdicts on every benchmark of the binding."""
+    part = cast(Benchmark, step.part)
+    facts: Facts = {}
+    for name, problems in work.benchmarks.items():
+        spec = work.loaded.binding.benchmarks.get(name)
+        chosen = part.model_copy(update={"samples": spec.samples}) if spec and spec.samples else part
+        found = chosen.measure(problems, work.tools(step, f"{step.name}/{name}"))
+        facts[name] = _write_sampled(work, step, folder.path / name, found, len(problems))
+    return {"benchmarks": facts, "model": step.roles[0]}
+
+
+RUNNERS: dict[str, Callable[[Work, Step, StepFolder], Facts]] = {
+    "sample": sample,
+    "rewrite": rewrite,
+    "verify": verify,
+    "select": select,
+    "curriculum": curriculum,
+    "train": train,
+    "evaluate": evaluate,
+}
+
+
+def _write_sampled(work: Work, step: Step, path: Path, items: Iterable[Sampled | Failure], asked: int) -> Facts:
+    everything = list(items)
+    sampled = [item for item in everything if isinstance(item, Sampled)]
+    failures = [item for item in everything if isinstance(item, Failure)]
+    _check_rate(work, step, failures, asked)
+    part = step.part
+    tables.write(path / TRACES, [item.trace.signed(part.kind, part.fingerprint) for item in sampled], Trace)
+    judged = [Judged(trace_id=item.trace.id, verdict=item.verdict) for item in sampled if item.verdict]
+    tables.write(path / VERDICTS, judged, Judged)
+    tables.write(path / FAILURES, failures, Failure)
+    return {"traces": len(sampled), "failures": len(failures)}
+
+
+def _check_rate(work: Work, step: Step, failures: Sequence[Failure], asked: int) -> None:
+    items = {failure.item for failure in failures}
+    limit = work.loaded.method.max_failure_rate
+    if asked and len(items) / asked > limit:
+        first = failures[0]
+        raise TooManyFailures(
+            f"step {step.name!r}: {len(items)} of {asked} items failed, more than max_failure_rate {limit}; "
+            f"the first: {first.item}: {first.reason} {first.detail}"
+        )
+
+
+def _grade(work: Work, verifier: Verifier, problems: dict[str, Problem], traces: Sequence[Trace]) -> list[Verdict]:
+    whole = [trace for trace in traces if trace.finish is not Finish.LENGTH]
+    pairs = [(problems[trace.problem_id], trace) for trace in whole]
+    verdicts = dict(zip((trace.id for trace in whole), work.graders.verify(verifier, pairs), strict=True))
+    return [verdicts.get(trace.id, TRUNCATED) for trace in traces]
+
+
+def _texts(work: Work, step: Step, lessons: Sequence[Lesson]) -> dict[str, Trace]:
+    wanted = {lesson.trace_id for lesson in lessons}
+    outputs = [s.name for s in work.loaded.method.steps if s.arrow in ("sample", "rewrite") and s.name in work.outputs]
+    return {trace.id: trace for name in outputs for trace in work.traces(name) if trace.id in wanted}
+
+
+def _examples(
+    work: Work, part: Trainer, lessons: Sequence[Lesson], texts: dict[str, Trace]
+) -> tuple[list[Example], list[Failure]]:
+    problems = by_id(work.problems)
+    examples: list[Example] = []
+    failures: list[Failure] = []
+    for lesson in lessons:
+        trace = texts[lesson.trace_id]
+        target = trace.text if lesson.target == "full" else trace.span("solution")
+        if not target or not target.strip():
+            failures.append(Failure(step="train", item=trace.id, reason="no_solution", detail=lesson.target))
+            continue
+        user = user_message(problems[trace.problem_id].question, part.instruction)
+        examples.append(Example(id=trace.id, user=user, assistant=target.strip(), weight=lesson.weight))
+    return examples, failures

@@ -1,0 +1,127 @@
+"""A study: several students over several seeds on the same traces, and one table of them.
+
+All students share one run folder, so what two of them have in common (the teachers' traces above all) is made once.
+The teachers' traces keep the run's seed; curriculum, training and evaluation take the study's seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from stillwise.errors import UserError, nearest
+from stillwise.parts import Fields, builtin_catalogue
+from stillwise.recipe.faults import read_document
+from stillwise.recipe.load import Loaded, Override, find_binding, find_recipe, load, recipe_folder
+from stillwise.recipe.run import Options, run
+from stillwise.recipe.work import Seeds
+from stillwise.runtime.files import write_json, write_text
+from stillwise.runtime.progress import Mode
+
+SEEDED = ("curriculum", "train", "evaluate")
+
+
+class Student(Fields):
+    """One row of the table."""
+
+    recipe: str
+    set: dict[str, Any] = {}
+    """Overrides on top of the binding's."""
+    measure: str = "after"
+    """Which evaluation step is the row."""
+    matched_to: str | None = None
+    """Train for as many optimiser steps as this student did in all."""
+
+
+class Study(Fields):
+    """A table to make."""
+
+    about: str
+    binding: str
+    reference: str
+    """The row that the others are compared with."""
+    seeds: int = Field(default=3, ge=1)
+    set: dict[str, Any] = {}
+    """Overrides for every student."""
+    students: dict[str, Student]
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study left."""
+
+    markdown: str
+    metrics: dict[str, Any]
+
+
+def find_study(name: str) -> Path:
+    """The file of a study by name or path."""
+    known = {path.stem: path for path in (recipe_folder() / "studies").glob("*.yaml")}
+    if name not in known and not Path(name).is_file():
+        raise UserError(f"no study is called {name!r}; {nearest(name, known)} (or give the path of a YAML file)")
+    return known.get(name, Path(name))
+
+
+def read_study(path: Path) -> Study:
+    """The study in a file; every fault at once."""
+    document = read_document(path)
+    try:
+        study = Study.model_validate(document.data, context={"catalogue": builtin_catalogue()})
+    except ValidationError as err:
+        document.validation(err, (), tuple(Study.model_fields))
+        document.raise_faults()
+        raise
+    if study.reference not in study.students:
+        document.fault(("reference",), f"no student is called {study.reference!r}; {nearest(study.reference, study.students)}")
+    for name, student in study.students.items():
+        if student.matched_to and student.matched_to not in list(study.students)[: list(study.students).index(name)]:
+            document.fault(("students", name, "matched_to"), f"no earlier student is called {student.matched_to!r}")
+    document.raise_faults()
+    return study
+
+
+def run_study(name: str, out: Path, *, seeds: int | None = None, threads: int = 0, progress: Mode | None = None) -> StudyResult:
+    """Train and measure every student with every seed; finished ones are found. Writes study.json and study.md."""
+    from stillwise.evaluate.study import study_markdown
+
+    path = find_study(name)
+    study = read_study(path)
+    rows: dict[str, list[dict[str, Any]]] = {student: [] for student in study.students}
+    for seed in range(seeds or study.seeds):
+        steps: dict[str, int] = {}
+        for label, student in study.students.items():
+            metrics = _one(study, label, student, seed, steps, Options(out=out, threads=threads, progress=progress))
+            steps[label] = _total_steps(metrics)
+            rows[label].append(metrics["evaluation"][student.measure])
+    command = f"stillwise study {path.stem}"
+    markdown = study_markdown(rows, reference=study.reference, title=study.about, command=command)
+    write_json(out / "study.json", rows)
+    write_text(out / "study.md", markdown)
+    return StudyResult(markdown, rows)
+
+
+def _one(study: Study, label: str, student: Student, seed: int, steps: Mapping[str, int], options: Options) -> dict[str, Any]:
+    from dataclasses import replace
+
+    changes = {**study.set, **student.set}
+    if student.matched_to:
+        changes["train.steps"] = steps[student.matched_to]
+    loaded = _loaded(study, student, changes)
+    seeds = Seeds(run=0, by_arrow=dict.fromkeys(SEEDED, seed))
+    until = student.measure if student.measure != loaded.method.steps[-1].name else None
+    return run(loaded, replace(options, seeds=seeds, until=until)).metrics
+
+
+def _loaded(study: Study, student: Student, changes: Mapping[str, Any]) -> Loaded:
+    path = find_recipe(student.recipe)
+    overrides = [Override(key, value, "study") for key, value in changes.items()]
+    return load(path, find_binding(path.stem, study.binding), overrides)
+
+
+def _total_steps(metrics: Mapping[str, Any]) -> int:
+    stages: Sequence[Mapping[str, Any]] = [stage for step in metrics["training"].values() for stage in step]
+    return sum(int(stage.get("steps", 0)) for stage in stages)

@@ -1,0 +1,134 @@
+"""The state of one run while its steps work: what is bound, what has been made, and how to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stillwise.arrows import Caller, Graders, Progress, Row, Tools
+from stillwise.parts import plain
+from stillwise.recipe.load import Loaded
+from stillwise.recipe.roles import OpenModel, identity
+from stillwise.recipe.schema import Step
+from stillwise.records import Failure, Problem, Trace, Verdict, derive_seed, digest
+from stillwise.runtime import tables
+from stillwise.runtime.caller import JournalledCaller
+from stillwise.runtime.executor import Executor
+from stillwise.runtime.journal import Journal
+from stillwise.runtime.store import RunFolder, StepFolder
+from stillwise.runtime.tables import Judged
+
+TRACES, VERDICTS, FAILURES, PROBLEMS = "traces.parquet", "verdicts.parquet", "failures.parquet", "problems.parquet"
+ROWS, LESSONS, STUDENT = "rows.parquet", "lessons.parquet", "student"
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The run's seed, and other ones for some arrows (a study trains three seeds on the same traces)."""
+
+    run: int = 0
+    by_arrow: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, step: Step) -> int:
+        """The seed that a step's own seeds derive from."""
+        return self.by_arrow.get(step.arrow, self.run)
+
+
+@dataclass
+class Work:
+    """One run in progress."""
+
+    loaded: Loaded
+    folder: RunFolder
+    executor: Executor
+    journal: Journal
+    graders: Graders
+    progress: Callable[[str, int], Progress]
+    roles: dict[str, str]
+    seeds: Seeds = field(default_factory=Seeds)
+    threads: int = 2
+    problems: list[Problem] = field(default_factory=list)
+    benchmarks: dict[str, list[Problem]] = field(default_factory=dict)
+    outputs: dict[str, StepFolder] = field(default_factory=dict)
+    trained: dict[str, str] = field(default_factory=dict)
+    """Identity of each role that the recipe trained: the digest of its step's output."""
+    fresh: list[str] = field(default_factory=list)
+    """Steps that worked in this run (the others were found finished)."""
+
+    def role_identity(self, role: str) -> str:
+        """What of a role's model enters a fingerprint."""
+        return self.trained.get(role) or identity(self.roles[role])
+
+    def caller(self, step: str, role: str) -> Caller:
+        """Journalled access to a role's model."""
+        opener = OpenModel(self.roles[role], self.threads)
+        return JournalledCaller(step=step, opener=opener, executor=self.executor, journal=self.journal)
+
+    def tools(self, step: Step, path: str | None = None) -> Tools:
+        """What a step's part may use; ``path`` is the seed path where one step works several times."""
+        name = path or step.name
+        callers = {role: self.caller(name, role) for role in step.roles if role in self.roles}
+        return Tools(step=name, seed=self.seeds.of(step), callers=callers, graders=self.graders, progress=self.progress)
+
+    def fingerprint(self, step: Step) -> str:
+        """Part, name, inputs' contents, roles' models, problems and seed: everything that decides the output's bytes."""
+        inputs = {name: self.outputs[name].content for name in step.reads}
+        roles = {role: self.role_identity(role) for role in step.roles}
+        return digest(step.arrow, step.name, step.part.fingerprint, inputs, roles, self._data(step), self.seeds.of(step))
+
+    def _data(self, step: Step) -> list[object]:
+        if step.arrow == "sample":
+            return [problem.id for problem in self.problems]
+        if step.arrow == "evaluate":
+            samples = {name: plain(spec.samples) for name, spec in self.loaded.binding.benchmarks.items()}
+            return [{name: [p.id for p in held] for name, held in self.benchmarks.items()}, samples]
+        return []
+
+    def traces(self, output: str) -> list[Trace]:
+        """The traces of an output, in the order in which they were made."""
+        folder = self.outputs[output]
+        source = folder.facts.get("traces_of")
+        return self.traces(source) if source else tables.read(folder.path / TRACES, Trace)
+
+    def verdicts(self, output: str) -> dict[str, Verdict]:
+        """Verdicts of an output by trace id."""
+        return {row.trace_id: row.verdict for row in tables.read(self.outputs[output].path / VERDICTS, Judged)}
+
+    def rows(self, output: str) -> list[Row]:
+        """The narrow columns of an output."""
+        levels = {problem.id: problem.level for problem in self.problems}
+        verdicts = self.verdicts(output)
+        return [_row(trace, output, levels.get(trace.problem_id), verdicts) for trace in self.traces(output)]
+
+    def failures(self, output: str) -> list[Failure]:
+        """What an output dropped, with reasons."""
+        path = self.outputs[output].path / FAILURES
+        return tables.read(path, Failure) if path.is_file() else []
+
+    def student_folder(self, step: str) -> Path:
+        """The trained student of a train step."""
+        return self.folder.path / str(self.outputs[step].facts["student"])
+
+
+def _row(trace: Trace, output: str, level: int | None, verdicts: Mapping[str, Verdict]) -> Row:
+    verdict = verdicts.get(trace.id)
+    return Row(
+        trace_id=trace.id,
+        problem_id=trace.problem_id,
+        output=output,
+        level=level,
+        outcome=verdict.outcome.value if verdict else None,
+        num_tokens=trace.num_tokens,
+        sample_index=trace.sample_index,
+    )
+
+
+def seed_for(work: Work, step: Step, *names: str | int) -> int:
+    """A seed below a step's path."""
+    return derive_seed(work.seeds.of(step), step.name, *names)
+
+
+def by_id(problems: Sequence[Problem]) -> dict[str, Problem]:
+    """Problems by id."""
+    return {problem.id: problem for problem in problems}
