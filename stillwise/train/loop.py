@@ -1,0 +1,128 @@
+"""The optimiser steps: transformers' Trainer, fed with whole steps in the order in which they were planned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from stillwise.errors import StillwiseError
+from stillwise.train.packing import Pack, loss_sum
+from stillwise.train.render import Row
+
+Schedule = Literal["cosine", "linear", "constant"]
+Step = Sequence[Sequence[Row]]
+"""One optimiser step: its forward passes, each a group of rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the optimiser needs to know."""
+
+    learning_rate: float
+    schedule: Schedule
+    warmup_ratio: float
+    weight_decay: float
+    max_grad_norm: float
+    bfloat16: bool
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One optimiser step as it went: number (from 1), loss in nats per supervised token, learning rate, ids in order."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    ids: tuple[str, ...]
+
+
+def optimise(
+    model: Any, steps: Sequence[Step], settings: Settings, scratch: Path, on_step: Callable[[Point], None]
+) -> list[Point]:
+    """Trains the model in place, one update for each step, and returns what happened at each.
+
+    A step's loss is the sum over all its supervised tokens divided by their summed weight, so it does not change with the
+    number of forward passes it is cut into. A loss that is not finite ends the training with an error.
+    """
+    points: list[Point] = []
+    caching = model.config.use_cache
+    _loop(model, steps, settings, scratch, lambda point: (points.append(point), on_step(point))).train()
+    model.config.use_cache = caching
+    return points
+
+
+def _arguments(settings: Settings, count: int, scratch: Path) -> Any:
+    import torch
+    from transformers import TrainingArguments
+
+    warm = settings.warmup_ratio > 0
+    schedule = "constant_with_warmup" if settings.schedule == "constant" and warm else settings.schedule
+    return TrainingArguments(
+        output_dir=str(scratch),
+        max_steps=count,
+        per_device_train_batch_size=1,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=schedule,
+        warmup_steps=int(settings.warmup_ratio * count),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        optim="adamw_torch_fused",
+        bf16=settings.bfloat16,
+        use_cpu=not torch.cuda.is_available(),
+        seed=settings.seed,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        train_sampling_strategy="sequential",
+    )
+
+
+def _only(batch: list[int]) -> dict[str, int]:
+    (number,) = batch
+    return {"step": number}
+
+
+def _loop(model: Any, steps: Sequence[Step], settings: Settings, scratch: Path, on_step: Callable[[Point], Any]) -> Any:
+    from transformers import PrinterCallback, Trainer
+
+    class Loop(Trainer):
+        """One item of the data is one optimiser step, which this class cuts into forward passes itself."""
+
+        def training_step(self, model: Any, inputs: dict[str, int], num_items_in_batch: Any = None) -> Any:
+            packs = [Pack.of(rows, self.args.device) for rows in steps[inputs["step"]]]
+            weight = sum(pack.weights_S.sum() for pack in packs)
+            model.train()
+            total = 0.0
+            for pack in packs:
+                with self.compute_loss_context_manager():
+                    loss = loss_sum(model, pack) / weight
+                self.accelerator.backward(loss)
+                total = total + loss.detach()
+            on_step(_point(inputs["step"], total, self.lr_scheduler.get_last_lr()[0], steps))
+            return total
+
+        def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+            return 0
+
+    arguments = _arguments(settings, len(steps), scratch)
+    trainer = Loop(model=model, args=arguments, train_dataset=list(range(len(steps))), data_collator=_only)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _point(number: int, loss: Any, learning_rate: float, steps: Sequence[Step]) -> Point:
+    import math
+
+    value = float(loss)
+    if not math.isfinite(value):
+        raise StillwiseError(
+            f"the loss is {value} at optimiser step {number + 1} of {len(steps)}; lower learning_rate or max_grad_norm"
+        )
+    ids = tuple(row.id for rows in steps[number] for row in rows)
+    return Point(step=number + 1, loss=value, learning_rate=learning_rate, ids=ids)

@@ -1,0 +1,192 @@
+"""Rows packed end to end into one sequence, each seeing only itself at its own positions, and the loss over such a pack.
+
+Attention runs row by row over slices of the packed sequence: exact by construction, and the work grows with the sum of
+squared row lengths instead of the square of their sum. Everything else in the network works on the packed tokens at once.
+
+Dimensions: T packed tokens, H heads, D head width, S supervised positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from random import Random
+from typing import TYPE_CHECKING, Any, Literal
+
+from stillwise.errors import StillwiseError, UserError
+from stillwise.records import derive_seed
+from stillwise.train.render import Row
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ATTENTION = "stillwise_packed"
+"""The name under which the row-by-row attention is registered with transformers."""
+PROBE_TOKENS = 48
+RowOrder = Literal["as_given", "shuffled"]
+
+
+def epoch_order(count: int, epoch: int, order: RowOrder, seed: int) -> list[int]:
+    """Positions of the rows in the order in which this epoch visits them."""
+    positions = list(range(count))
+    if order == "shuffled":
+        Random(derive_seed(seed, "epoch", epoch)).shuffle(positions)
+    return positions
+
+
+def filled(lengths: Sequence[int], positions: Iterable[int], budget: int) -> Iterator[tuple[int, ...]]:
+    """The positions in order, cut into groups of at most ``budget`` tokens; a longer row stands alone."""
+    group: list[int] = []
+    used = 0
+    for position in positions:
+        if group and used + lengths[position] > budget:
+            yield tuple(group)
+            group, used = [], 0
+        group.append(position)
+        used += lengths[position]
+    if group:
+        yield tuple(group)
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """Rows in one forward pass: packed ids and positions, row bounds, and the supervised positions with their weights."""
+
+    input_ids_1T: Tensor
+    position_ids_1T: Tensor
+    bounds: tuple[tuple[int, int], ...]
+    keep_S: Tensor
+    """Positions whose logits predict a supervised token: one before that token."""
+    targets_S: Tensor
+    weights_S: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], device: Any = "cpu") -> Pack:
+        """The pack of these rows, in this order."""
+        import torch
+
+        offsets = [0, *accumulate(len(row.ids) for row in rows)]
+        learnt = [range(o + row.start, o + len(row.ids)) for o, row in zip(offsets, rows, strict=False)]
+        ids_T = torch.tensor([token for row in rows for token in row.ids], device=device)
+        places_S = torch.tensor([place for places in learnt for place in places], device=device)
+        return cls(
+            input_ids_1T=ids_T[None],
+            position_ids_1T=torch.tensor([[t for row in rows for t in range(len(row.ids))]], device=device),
+            bounds=tuple(pairwise(offsets)),
+            keep_S=places_S - 1,
+            targets_S=ids_T[places_S],
+            weights_S=torch.tensor([row.weight for row in rows for _ in range(row.num_learnt)], device=device),
+        )
+
+    def inputs(self) -> dict[str, Any]:
+        """The arguments of the model's forward pass: no attention mask and no cache, or rows would see each other."""
+        return {
+            "input_ids": self.input_ids_1T,
+            "position_ids": self.position_ids_1T,
+            "row_bounds": self.bounds,
+            "use_cache": False,
+        }
+
+
+def row_attention(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any) -> Any:
+    """Causal attention inside each row of a packed sequence: (1, H, T, D) to (1, T, H, D), and no weights.
+
+    Raises where the call could mix rows: without ``row_bounds``, with a mask, with a batch, or with a cache.
+    """
+    import torch
+    from torch.nn.functional import scaled_dot_product_attention
+
+    bounds = options.get("row_bounds")
+    _check_call(query, key, attention_mask, options, bounds)
+    window = options.get("sliding_window")
+    parts = []
+    for begin, end in bounds:
+        parts.append(
+            scaled_dot_product_attention(
+                query[:, :, begin:end],
+                key[:, :, begin:end],
+                value[:, :, begin:end],
+                attn_mask=_window_mask(end - begin, window, query.device),
+                is_causal=not _cuts(window, end - begin),
+                dropout_p=float(options.get("dropout") or 0.0),
+                scale=options.get("scaling"),
+                enable_gqa=query.shape[1] != key.shape[1],
+            ).transpose(1, 2)
+        )
+    return torch.cat(parts, dim=1), None
+
+
+def _check_call(query: Tensor, key: Tensor, mask: Tensor | None, options: Mapping[str, Any], bounds: Any) -> None:
+    unsupported = [name for name in ("softcap", "s_aux", "position_bias") if options.get(name) is not None]
+    if unsupported:
+        raise UserError(f"packed attention has no {unsupported[0]!r}, which this student uses; set packing: false")
+    if bounds is None:
+        raise StillwiseError("packed attention was called without row bounds: rows would see each other")
+    if mask is not None or query.shape[0] != 1:
+        raise StillwiseError("packed attention takes one packed sequence and no mask: rows would see each other")
+    if not query.shape[2] == key.shape[2] == bounds[-1][1]:
+        raise StillwiseError("packed attention was called with a cache or with bounds of another sequence")
+
+
+def _cuts(window: int | None, length: int) -> bool:
+    return window is not None and window < length
+
+
+def _window_mask(length: int, window: int | None, device: Any) -> Tensor | None:
+    import torch
+
+    if window is None or window >= length:
+        return None
+    steps = torch.arange(length, device=device)
+    distance = steps[:, None] - steps[None, :]
+    return (distance >= 0) & (distance < window)
+
+
+def register_attention() -> None:
+    """Makes the attention known to transformers under its name; harmless when repeated."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(ATTENTION, row_attention)
+
+
+def supervised_logits(model: Any, pack: Pack) -> Tensor:
+    """Logits (S, V) of the supervised positions only: the others are never multiplied by the output matrix."""
+    logits_1SV = model(**pack.inputs(), logits_to_keep=pack.keep_S).logits
+    if logits_1SV.shape[1] != len(pack.keep_S):
+        raise UserError("this student's architecture cannot restrict its logits to chosen positions and cannot be trained here")
+    return logits_1SV[0]
+
+
+def loss_sum(model: Any, pack: Pack) -> Tensor:
+    """Weighted sum of the cross-entropies of the supervised tokens, in nats, computed in float32."""
+    from torch.nn.functional import cross_entropy
+
+    losses_S = cross_entropy(supervised_logits(model, pack).float(), pack.targets_S, reduction="none")
+    return (losses_S * pack.weights_S).sum()
+
+
+def isolation_error(model: Any, rows: Sequence[Row]) -> float:
+    """The largest difference of any logit of these rows packed together and alone under the model's ordinary attention."""
+    import torch
+
+    clipped = [Row(id=row.id, ids=row.ids[:PROBE_TOKENS], start=1) for row in rows]
+    training, model_training = model.config._attn_implementation, model.training
+    model.eval()
+    with torch.no_grad():
+        packed = supervised_logits(model, Pack.of(clipped, model.device))
+        model.set_attn_implementation("eager")
+        alone = [model(input_ids=torch.tensor([row.ids], device=model.device)).logits[0, :-1] for row in clipped]
+        model.set_attn_implementation(training)
+    model.train(model_training)
+    return float((packed - torch.cat(alone)).abs().max())
+
+
+def check_isolation(model: Any, rows: Sequence[Row], tolerance: float = 1e-3) -> None:
+    """Refuses an architecture whose packed rows differ from the same rows alone (recurrent layers, other position schemes)."""
+    error = isolation_error(model, rows)
+    if not error <= tolerance:
+        raise UserError(
+            f"packed rows see each other in this student ({model.config.model_type}: logits differ by {error:.2g}); "
+            "set packing: false on the trainer"
+        )

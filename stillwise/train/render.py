@@ -1,0 +1,111 @@
+"""Examples as token ids: the student's own template around the question, the target as it is, and the token that ends a turn.
+
+Prompt and target are tokenised apart and joined, so the boundary is where generation will meet it: a prompt is tokenised
+alone then too. Nothing after the end token is learnt (templates add a newline there that no model has to produce).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stillwise.arrows import Example
+from stillwise.errors import UserError
+from stillwise.models.opening import split_opened
+from stillwise.records import THINK_CLOSE, THINK_OPEN
+
+_ANSWER = "The answer is four."
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One example as the student sees it: ``ids[start:]`` is learnt, each token with this weight."""
+
+    id: str
+    ids: tuple[int, ...]
+    start: int
+    weight: float = 1.0
+
+    @property
+    def num_learnt(self) -> int:
+        """Supervised tokens, the end token included."""
+        return len(self.ids) - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What there is to train on, and why the rest dropped out (example id to reason)."""
+
+    rows: tuple[Row, ...]
+    dropped: dict[str, str]
+
+
+def end_token(tokenizer: Any) -> int:
+    """The id of the token that ends the assistant's turn in the template, or the tokenizer's end of sequence.
+
+    A base model's end of sequence may differ from what its template writes; a student that learnt the wrong one never stops.
+    """
+    turn = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": _ANSWER}]
+    tail = tokenizer.apply_chat_template(turn, tokenize=False).rpartition(_ANSWER)[2]
+    ids = tokenizer(tail, add_special_tokens=False)["input_ids"]
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    found = next((token for token in ids[:2] if token in special), tokenizer.eos_token_id)
+    if found is None:
+        raise UserError(
+            "the student's template ends no turn and its tokenizer has no end-of-sequence token; it could never stop"
+        )
+    return int(found)
+
+
+def continuation(opened: str, target: str) -> str | None:
+    """What the student has to write after its template opened this much of the answer; None if the two contradict.
+
+    A thought that the template opens is continued, its tag not repeated; a bare solution after an open thought closes it first.
+    """
+    if THINK_OPEN not in opened:
+        return target
+    thought = target.lstrip().startswith(THINK_OPEN)
+    if THINK_CLOSE in opened:
+        return None if thought else target
+    if not thought:
+        return f"{THINK_CLOSE}\n\n{target}"
+    spaces = opened.partition(THINK_OPEN)[2]
+    return target.lstrip().removeprefix(THINK_OPEN).removeprefix(spaces)
+
+
+def render(examples: Sequence[Example], tokenizer: Any, max_length: int) -> Rendered:
+    """Rows in the order of the examples. Dropped, never cut: ``too_long``, ``empty_target``, ``several_thoughts``,
+    ``template_closes_thought``, ``end_token_inside``."""
+    end = end_token(tokenizer)
+    texts = [_texts(example, tokenizer) for example in examples]
+    prompts = tokenizer([prompt for prompt, _ in texts], add_special_tokens=False)["input_ids"]
+    targets = tokenizer([target or "" for _, target in texts], add_special_tokens=False)["input_ids"]
+    rows: list[Row] = []
+    dropped: dict[str, str] = {}
+    for example, (_, text), prompt, target in zip(examples, texts, prompts, targets, strict=True):
+        ids = (*prompt, *target, end)
+        reason = _fault(example, text) or ("end_token_inside" if end in target else "")
+        if not reason and len(ids) > max_length:
+            reason = "too_long"
+        if reason:
+            dropped[example.id] = reason
+        else:
+            rows.append(Row(id=example.id, ids=ids, start=len(prompt), weight=example.weight))
+    return Rendered(rows=tuple(rows), dropped=dropped)
+
+
+def _texts(example: Example, tokenizer: Any) -> tuple[str, str | None]:
+    turn = [{"role": "user", "content": example.user}]
+    rendered = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    return rendered, continuation(split_opened(rendered)[1], example.assistant)
+
+
+def _fault(example: Example, continued: str | None) -> str:
+    if not example.assistant.strip():
+        return "empty_target"
+    if continued is None:
+        return "template_closes_thought"
+    if example.assistant.count(THINK_OPEN) > 1:
+        return "several_thoughts"
+    return ""
