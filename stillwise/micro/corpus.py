@@ -1,0 +1,170 @@
+"""Endless training rows for each micro model, from seeds, and the tokenizer that is trained on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from stillwise.micro import families, solutions
+from stillwise.micro.solutions import Operation, Script
+
+EASY = (0.30, 0.20, 0.18, 0.16, 0.16)
+"""Share of levels 1 to 5 while primitives are learnt."""
+TAUGHT = (0.14, 0.15, 0.20, 0.21, 0.30)
+"""Share of levels 1 to 5 for both teachers."""
+
+SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
+NUM_SPECIAL = 3
+"""The first three are skipped when decoding; the thought's marks are ordinary added tokens, as in Qwen3."""
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}"
+    "<|im_start|>assistant\n{% generation %}{{ message['content'] }}<|im_end|>{% endgeneration %}\n"
+    "{% else %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+_SPLIT = r"\p{N}|\p{L}+[,:.?!]*[ ]?|[ ]?[^\s\p{L}\p{N}]+[ \n]?|\s+"
+"""Digits stand alone; a word takes its comma and space along, so that `Wait, ` is one token and one decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One training text: a prompt that is never learnt, and a script."""
+
+    prompt: str
+    script: Script
+
+
+def prompt(question: str) -> str:
+    """The rendered chat prompt of one question."""
+    return f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def problems(shares: tuple[float, ...], transfer: float, seed: int) -> Iterator[families.Sum]:
+    """Training problems: `transfer` of them basic arithmetic, levels in the given shares."""
+    rng = Random(f"problems {seed}")
+    streams = {(f, v): families.stream(f, v, seed) for f in families.FAMILIES for v in families.LEVELS}
+    while True:
+        family = families.FAMILIES[rng.random() < transfer]
+        level = rng.choices(families.LEVELS, shares)[0]
+        yield next(streams[family, level])
+
+
+def random_operation(rng: Random) -> Operation:
+    """An operation such as the levels contain: a running total below 450 and a term of one or two digits."""
+    left = rng.randrange(rng.choice((10, 100, 100, 250, 450)))
+    right = rng.randrange(10 if rng.random() < 0.2 else 100)
+    if rng.random() < 0.1:
+        right = -right
+    return Operation(-left if rng.random() < 0.3 else left, rng.choice("+-"), right)
+
+
+def worksheet(rng: Random, shares: tuple[float, float, float]) -> Row:
+    """Plain text: unrelated operations, all in F1, F2 or F3; what cannot be foreseen is not learnt."""
+    kind = rng.choices((1, 2, 3), shares)[0]
+    script: Script = []
+    for _ in range(rng.randint(1, (12, 8, 5)[kind - 1])):
+        step = random_operation(rng)
+        if kind == 3:
+            line = solutions.column_line(step)[0]
+        else:
+            text = solutions.short_line(step) if kind == 1 else solutions.split_line(step) + "\n"
+            line = [(step.text, True), (text[len(step.text) :], True)]
+        script += [(line[0][0], False), *line[1:]]
+    return Row("", script)
+
+
+def chat(problem: families.Sum, text: str) -> Row:
+    """A question and a fully learnt answer."""
+    return Row(prompt(problem.question), [(text, True)])
+
+
+def base_rows(seed: int) -> Iterator[Row]:
+    """A little of all: worksheets of the three kinds, short solutions, direct answers to easy sums."""
+    rng, source = Random(f"base {seed}"), problems(EASY, 0.2, seed)
+    while True:
+        if rng.random() < 0.5:
+            yield worksheet(rng, (0.4, 0.3, 0.3))
+            continue
+        problem = next(source)
+        direct = problem.level == 1 and rng.random() < 0.4
+        write = solutions.direct_solution if direct else solutions.short_solution
+        yield chat(problem, write(problem.expression))
+
+
+def instructor_rows(seed: int) -> Iterator[Row]:
+    """Short solutions at every level."""
+    for problem in problems(TAUGHT, 0.12, seed):
+        yield chat(problem, solutions.short_solution(problem.expression))
+
+
+def reasoner_rows(seed: int, mistakes: float = 0.3) -> Iterator[Row]:
+    """Thoughts of every length at every level: checked, half checked, unchecked, short and empty."""
+    rng = Random(f"reasoner {seed}")
+    for problem in problems(TAUGHT, 0.12, seed):
+        kind = rng.choices(("checked", "half", "linear", "brief"), (0.72, 0.05, 0.08, 0.15))[0]
+        if kind == "brief":
+            script = solutions.brief_answer(problem.expression, rng)
+        else:
+            checks = {"checked": 1.0, "half": 0.5, "linear": 0.0}[kind]
+            script = solutions.reasoner_answer(problem.expression, rng, checks, mistakes)
+        yield Row(prompt(problem.question), script)
+
+
+def student_rows(seed: int) -> Iterator[Row]:
+    """Primitives in plain text; in chat mostly easy sums, with little working or none."""
+    rng, source = Random(f"student {seed}"), problems((0.5, 0.2, 0.1, 0.1, 0.1), 0.15, seed)
+    while True:
+        if rng.random() < 0.5:
+            yield worksheet(rng, (0.4, 0.3, 0.3))
+            continue
+        problem = next(source)
+        direct = problem.level == 1 and rng.random() < 0.3
+        write = solutions.direct_solution if direct else solutions.short_solution
+        yield chat(problem, write(problem.expression))
+
+
+def train_tokenizer(seed: int, vocabulary: int = 512, rows: int = 3000) -> Any:
+    """A byte-level BPE tokenizer (`tokenizers.Tokenizer`) trained on texts of every kind."""
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    split = pre_tokenizers.Split(Regex(_SPLIT), behavior="isolated")
+    level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, level])
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary - len(SPECIALS), initial_alphabet=alphabet, min_frequency=20, show_progress=False
+    )
+    tokenizer.train_from_iterator(_tokenizer_texts(seed, rows), trainer)
+    for place, mark in enumerate(SPECIALS):
+        special = place < NUM_SPECIAL
+        token = AddedToken(mark, special=special, normalized=False)
+        (tokenizer.add_special_tokens if special else tokenizer.add_tokens)([token])
+    return tokenizer
+
+
+def _tokenizer_texts(seed: int, rows: int) -> Iterator[str]:
+    streams = (base_rows(seed), instructor_rows(seed), reasoner_rows(seed))
+    for _ in range(rows):
+        for source in streams:
+            row = next(source)
+            text = row.prompt + solutions.plain(row.script)
+            for mark in SPECIALS:
+                text = text.replace(mark, "")
+            yield text
+
+
+def save_tokenizer(tokenizer: Any, folder: str) -> None:
+    """Write tokenizer.json and tokenizer_config.json with the chat template inside."""
+    from transformers import PreTrainedTokenizerFast
+
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", model_max_length=2048
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    fast.save_pretrained(folder, save_jinja_files=False)
