@@ -81,8 +81,8 @@ class EvaluationSection(TypedDict):
     benchmarks: dict[str, Measurement]
     average: Estimate
     """Unweighted mean over benchmarks of pass@1; its error is the root of the summed squares over the number."""
-    per_problem: dict[str, dict[str, list[int]]]
-    """Benchmark, problem id: [correct, samples]. What a later comparison or study needs, without the traces."""
+    per_problem: dict[str, dict[str, dict[str, list[int]]]]
+    """Benchmark, level, problem id: [correct, samples]. What a later comparison or study needs, without the traces."""
 
 
 Comparison = TypedDict(
@@ -101,7 +101,7 @@ Comparison = TypedDict(
 
 
 class FirstTry(TypedDict):
-    """One group of problems under one paradigm."""
+    """One group of problems in one output."""
 
     n: int
     """Problems asked."""

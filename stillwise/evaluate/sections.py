@@ -1,0 +1,244 @@
+"""Records to the sections of ``metrics.json``: pure functions, one per section, so that what runs a recipe stays thin."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from stillwise.evaluate import metrics
+from stillwise.evaluate.metrics import AVERAGE, Measured, level_key, level_order
+from stillwise.evaluate.shape import (
+    Comparison,
+    Counts,
+    EvaluationSection,
+    ExampleProblem,
+    ExampleTrace,
+    FirstTry,
+    ProblemsSection,
+    SamplingSection,
+    SelectionSection,
+    StageSection,
+)
+from stillwise.records import Failure, Outcome, Problem, Trace, Verdict
+
+CURVE_POINTS = 200
+EXAMPLE_CHARACTERS = 6_000
+UNDECIDED = Verdict(outcome=Outcome.UNDECIDED)
+"""Stands for the verdict of a trace that nobody verified."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What one step put out: its traces, and the verdicts by trace id (one that is missing counts as undecided)."""
+
+    traces: Sequence[Trace]
+    verdicts: Mapping[str, Verdict]
+
+    def verdict(self, trace: Trace) -> Verdict:
+        """The trace's verdict."""
+        return self.verdicts.get(trace.id, UNDECIDED)
+
+
+def measured(benchmark: str, problems: Iterable[Problem], output: Output) -> list[Measured]:
+    """One narrow row per trace of these problems."""
+    levels = {problem.id: problem.level for problem in problems}
+    return [
+        Measured(
+            benchmark=benchmark,
+            problem_id=trace.problem_id,
+            level=levels[trace.problem_id],
+            sample_index=trace.sample_index,
+            outcome=output.verdict(trace).outcome,
+            rule=output.verdict(trace).rule,
+            num_tokens=trace.num_tokens,
+            finish=trace.finish,
+            extracted=output.verdict(trace).extracted,
+        )
+        for trace in output.traces
+        if trace.problem_id in levels
+    ]
+
+
+def _levels(problems: Iterable[Problem]) -> Counts:
+    counts = Counter(level_key(problem.level) for problem in problems)
+    return {key: counts[key] for key in sorted(counts, key=level_order)}
+
+
+def problems_section(problems: Sequence[Problem]) -> ProblemsSection:
+    """How many problems, by level and by source."""
+    sources = Counter(problem.source or "unnamed" for problem in problems)
+    return ProblemsSection(n=len(problems), by_level=_levels(problems), sources=dict(sorted(sources.items())))
+
+
+def _first_try(asked: int, rows: Sequence[Measured]) -> FirstTry:
+    groups = metrics.by_problem(rows)
+    first = [group[0] for group in groups.values()]
+    return FirstTry(
+        n=asked,
+        solved=sum(any(row.correct for row in group) for group in groups.values()),
+        attempts=len(rows),
+        pass_at_1_first_try=metrics.estimate([float(row.correct) for row in first], share=True),
+        mean_tokens=metrics.token_means(first),
+        truncated_rate=metrics.rate(first, Outcome.TRUNCATED),
+        outcomes=metrics.outcome_counts(row.outcome for row in rows),
+    )
+
+
+def sampling_section(problems: Sequence[Problem], output: Output) -> SamplingSection:
+    """One sampling or rewriting step: solved problems, first-try accuracy and tokens, by level and overall."""
+    rows = measured("", problems, output)
+    asked = _levels(problems)
+    levels = metrics.by_level(rows)
+    sample = output.traces[0] if output.traces else None
+    return SamplingSection(
+        **_first_try(len(problems), rows),
+        role=sample.role if sample else "",
+        paradigm=sample.paradigm if sample else "",
+        model=sample.model if sample else "",
+        derived=bool(output.traces) and all(trace.parent for trace in output.traces),
+        by_level={key: _first_try(count, levels.get(key, [])) for key, count in asked.items()},
+    )
+
+
+def selection_section(problems: Sequence[Problem], kept: Iterable[str], dropped: Iterable[Failure]) -> SelectionSection:
+    """What a selection kept (ids of problems, repeats allowed) of the problems it was given, and why it dropped the others."""
+    ids = set(kept)
+    levels = _levels(problem for problem in problems if problem.id in ids)
+    total = sum(levels.values())
+    return SelectionSection(
+        problems=len(problems),
+        kept=total,
+        by_level=levels,
+        share_by_level={key: count / total for key, count in levels.items()},
+        dropped=_reasons(dropped),
+    )
+
+
+def _reasons(failures: Iterable[Failure]) -> Counts:
+    return dict(sorted(Counter(failure.reason for failure in failures).items()))
+
+
+def failures_section(failures: Iterable[Failure]) -> dict[str, Counts]:
+    """Items dropped, by step and reason."""
+    steps: dict[str, list[Failure]] = defaultdict(list)
+    for failure in failures:
+        steps[failure.step].append(failure)
+    return {step: _reasons(steps[step]) for step in sorted(steps)}
+
+
+def thinned(curve: Sequence[Sequence[float]], points: int = CURVE_POINTS) -> list[list[float]]:
+    """At most this many points of a curve, evenly spread; the first and the last always stay."""
+    if len(curve) <= points:
+        return [list(point) for point in curve]
+    places = [round(i * (len(curve) - 1) / (points - 1)) for i in range(points)]
+    return [list(curve[i]) for i in places]
+
+
+def stage_section(figures: Mapping[str, Any]) -> StageSection:
+    """One stage's figures as a trainer returned them; ``curve`` is a list of losses or of (step, loss) pairs.
+
+    Keys that the shape does not name are left out (seconds among them: no duration enters ``metrics.json``).
+    """
+    raw = list(figures.get("curve", []))
+    pairs = [point if isinstance(point, Sequence) else (i + 1, point) for i, point in enumerate(raw)]
+    found: dict[str, Any] = {key: figures[key] for key in StageSection.__annotations__ if key in figures}
+    if pairs:
+        found.setdefault("first_loss", pairs[0][1])
+        found.setdefault("last_loss", pairs[-1][1])
+    return cast("StageSection", {"stage": "", **found, "curve": thinned(pairs)})
+
+
+def evaluation_section(model: str, revision: str, benchmarks: Mapping[str, Sequence[Measured]]) -> EvaluationSection:
+    """One evaluated model: every benchmark's figures, and the unweighted average of pass@1."""
+    return EvaluationSection(
+        model=model,
+        revision=revision,
+        benchmarks={name: metrics.measurement(rows) for name, rows in benchmarks.items()},
+        average=metrics.average({name: metrics.shares(rows, lambda row: row.correct) for name, rows in benchmarks.items()}),
+        per_problem={
+            name: {key: metrics.tally(group) for key, group in metrics.by_level(rows).items()}
+            for name, rows in benchmarks.items()
+        },
+    )
+
+
+def flat(levels: Mapping[str, Mapping[str, Sequence[int]]]) -> dict[str, Sequence[int]]:
+    """One benchmark's ``per_problem`` without its levels."""
+    return {key: pair for group in levels.values() for key, pair in group.items()}
+
+
+def comparison_section(before: str, after: str, evaluations: Mapping[str, EvaluationSection]) -> list[Comparison]:
+    """Paired differences ``after`` minus ``before``: for each common benchmark overall and by level, then their average."""
+    old, new = evaluations[before]["per_problem"], evaluations[after]["per_problem"]
+    names = (before, after)
+    rows = [row for name in old if name in new for row in _compared(names, name, old[name], new[name])]
+    common = [name for name in old if name in new]
+    if len(common) > 1:
+        values = {name: metrics.paired_values(flat(old[name]), flat(new[name])) for name in common}
+        unpaired = sum(row["unpaired"] for row in rows if row["level"] is None)
+        whole = metrics.comparison(names, AVERAGE, {}, {})
+        rows.append({**whole, "difference": metrics.average(values, share=False), "unpaired": unpaired})
+    return rows
+
+
+PerLevel = Mapping[str, Mapping[str, Sequence[int]]]
+
+
+def _compared(names: tuple[str, str], benchmark: str, old: PerLevel, new: PerLevel) -> list[Comparison]:
+    whole = metrics.comparison(names, benchmark, flat(old), flat(new))
+    levels = sorted(set(old) & set(new), key=level_order)
+    return [whole, *(metrics.comparison(names, benchmark, old[key], new[key], key) for key in levels)]
+
+
+def example_section(
+    problems: Sequence[Problem], outputs: Mapping[str, Output], level: int | None = None
+) -> list[ExampleProblem]:
+    """The first problem of the hardest level (or of ``level``) that most outputs answered, with one trace of each.
+
+    A correct trace is preferred, then the earliest sample; ties between problems go to the earlier one.
+    """
+    best = {name: _best_traces(output) for name, output in outputs.items()}
+    hardest = max((problem.level for problem in problems if problem.level is not None), default=None)
+    candidates = [problem for problem in problems if problem.level == (hardest if level is None else level)]
+    if not candidates or not any(best.values()):
+        return []
+    chosen = max(candidates, key=lambda problem: sum(_rank(best[name].get(problem.id), outputs[name]) for name in best))
+    shown = [_example(name, best[name][chosen.id], outputs[name]) for name in best if chosen.id in best[name]]
+    return [ExampleProblem(question=chosen.question, answer=chosen.answer, level=level_key(chosen.level), traces=shown)]
+
+
+def _rank(trace: Trace | None, output: Output) -> int:
+    if trace is None:
+        return 0
+    return 2 if output.verdict(trace).outcome is Outcome.CORRECT else 1
+
+
+def _best_traces(output: Output) -> dict[str, Trace]:
+    ordered = sorted(output.traces, key=lambda trace: (-_rank(trace, output), trace.sample_index))
+    best: dict[str, Trace] = {}
+    for trace in ordered:
+        best.setdefault(trace.problem_id, trace)
+    return best
+
+
+def shortened(text: str | None, limit: int = EXAMPLE_CHARACTERS) -> str | None:
+    """The text, its middle replaced by a note where it is longer than ``limit`` characters."""
+    if text is None or len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n[… {len(text) - 2 * half:,} characters left out …]\n{text[-half:]}"
+
+
+def _example(name: str, trace: Trace, output: Output) -> ExampleTrace:
+    verdict = output.verdict(trace)
+    return ExampleTrace(
+        output=name,
+        paradigm=trace.paradigm,
+        thinking=shortened(trace.span("thinking")),
+        solution=shortened(trace.span("solution")),
+        outcome=verdict.outcome.value,
+        extracted=verdict.extracted,
+        num_tokens=trace.num_tokens,
+    )
