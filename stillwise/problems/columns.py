@@ -193,6 +193,11 @@ def _looks_like(answer: str, row: Mapping[str, Any], answers: Sequence[str]) -> 
         return AnswerKind.CHOICE
     if any(isinstance(row.get(name), (list, tuple)) and len(row[name]) > 1 for name in answers):
         return AnswerKind.SET
+    return kind_of(answer)
+
+
+def kind_of(answer: str) -> AnswerKind:
+    """A plain number, a word of logic, else an expression."""
     if _NUMBER.fullmatch(answer):
         return AnswerKind.NUMBER
     return AnswerKind.TEXT if answer.casefold() in _WORDS else AnswerKind.EXPRESSION
