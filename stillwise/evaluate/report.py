@@ -9,24 +9,20 @@ from typing import TYPE_CHECKING, Any, cast
 from stillwise.evaluate import views
 from stillwise.evaluate.shape import EvaluationSection, Metrics
 from stillwise.evaluate.wording import level_name, levels_of, number, percent, percent_error, plain_table, points
+from stillwise.runtime.files import write_text
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
 TEMPLATE = "report.html.j2"
-REPORT = "report.html"
 
 
-def write_report(metrics: Mapping[str, Any], out: Path) -> Path:
-    """Writes ``report.html`` into the folder ``out`` and returns its path: one file, no scripts, nothing from a network.
+def write_report(metrics: Mapping[str, Any], path: Path) -> None:
+    """Writes the page: one file, no scripts, nothing from a network; it appears whole or not at all.
 
     A section that is missing says so on the page. Every text of a model or a user is escaped.
     """
-    path = out / REPORT
-    aside = path.with_suffix(".html.part")
-    aside.write_text(render(metrics), encoding="utf-8")
-    aside.replace(path)
-    return path
+    write_text(path, render(metrics))
 
 
 def render(metrics: Mapping[str, Any]) -> str:

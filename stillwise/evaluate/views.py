@@ -27,6 +27,7 @@ from stillwise.evaluate.wording import (
     percent_error,
     percent_interval,
     points,
+    spread_points,
     sure,
 )
 from stillwise.records import Outcome
@@ -47,6 +48,7 @@ class Figure:
     legend: Sequence[tuple[str, str]] = ()
     """(name, CSS colour)."""
     note: str = ""
+    name: str = ""
     head: Cells = ()
     body: Sequence[Cells] = ()
 
@@ -125,11 +127,11 @@ def _difference_cards(metrics: Metrics, row: Comparison) -> list[Card]:
     verdict = {"higher": "good", "lower": "bad"}.get(sure(change), "")
     passed = f"{percent(old['pass_at_1']['value'])} → {percent(new['pass_at_1']['value'])}"
     tokens = f"{number(old['tokens']['mean']['value'])} → {number(new['tokens']['mean']['value'])}"
-    interval = f"95 % interval, paired, n = {change['n']:,} problems"
+    interval = f"95 % interval {spread_points(change)}, paired, n = {change['n']:,} problems"
     where = f"{row['benchmark']}, {row['from']} → {row['to']}"
     return [
         Card(label=f"accuracy: {where}", value=passed, note="pass@1, mean over samples"),
-        Card(label="difference in points", value=points(change), note=interval, tone=verdict),
+        Card(label="difference", value=f"{100 * change['value']:+.1f} points", note=interval, tone=verdict),
         Card(label="tokens per answer", value=tokens, note="as generated"),
     ]
 
@@ -192,7 +194,7 @@ def comparison_table(metrics: Metrics) -> Table | None:
     if not rows:
         return None
     body = [_comparison_cells(row) for row in rows]
-    head = ("from → to", "benchmark", "level", "problems", "difference in points [95 % interval]", "after is")
+    head = ("from → to", "benchmark", "level", "problems", "points [95 % interval]", "after is")
     return Table(head=head, body=body, note="Paired bootstrap over the same problems, 10,000 resamples.")
 
 
@@ -349,6 +351,7 @@ def _training_figure(name: str, metrics: Metrics) -> Figure:
     ]
     return Figure(
         title=title,
+        name=name,
         drawings=[("", charts.curves([(s["stage"], s["curve"]) for s in stages], title))],
         legend=[(s["stage"], charts.colour(place + 1)) for place, s in enumerate(stages)],
         note="Mean loss per supervised token in nats.",

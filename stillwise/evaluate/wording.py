@@ -37,6 +37,11 @@ def points(found: Estimate) -> str:
     return f"{100 * found['value']:+.1f}{interval}"
 
 
+def spread_points(found: Estimate) -> str:
+    """The interval of a difference in words: ``+19.8 to +24.7``."""
+    return NOTHING if found["ci"] is None else f"{100 * found['ci'][0]:+.1f} to {100 * found['ci'][1]:+.1f}"
+
+
 def number(value: float | None, digits: int = 0) -> str:
     """A number with thousands marks, or a dash."""
     return NOTHING if value is None else f"{value:,.{digits}f}"
