@@ -17,6 +17,7 @@ from stillwise.errors import StillwiseError, UserError
 if TYPE_CHECKING:
     from stillwise.arrows import Source
     from stillwise.recipe.api import Recipe
+    from stillwise.runtime.progress import Mode
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -199,7 +200,7 @@ def _run(args: argparse.Namespace) -> int:
         problems=_source(args.problems) if args.problems else None,
         benchmarks={name: _source(spec) for name, spec in _pairs(args.benchmark, "--benchmark").items()},
         threads=args.threads,
-        progress="quiet" if args.quiet else None,
+        progress=_mode(args),
         until=args.until,
     )
     _say(closing_lines(result))
@@ -265,8 +266,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     if args.instruction is not None:
         fields["instruction"] = args.instruction
     request = Measure(model=args.model, source=_source(args.problems), name=args.problems, fields=fields)
-    progress = "quiet" if args.quiet else None
-    result = measure(request, args.out, seed=args.seed, threads=args.threads, progress=progress)
+    result = measure(request, args.out, seed=args.seed, threads=args.threads, progress=_mode(args))
     _say(closing_lines(result))
     return 0
 
@@ -295,12 +295,15 @@ def _gc(args: argparse.Namespace) -> int:
 def _study(args: argparse.Namespace) -> int:
     from stillwise.recipe.study import run_study
 
-    progress = "quiet" if args.quiet else None
-    run = run_study(args.study, args.out, seeds=args.seeds, threads=args.threads, progress=progress)
+    run = run_study(args.study, args.out, seeds=args.seeds, threads=args.threads, progress=_mode(args))
     if args.table:
         args.table.write_text(run.markdown, encoding="utf-8")
     print(run.markdown)
     return 0
+
+
+def _mode(args: argparse.Namespace) -> Mode | None:
+    return "quiet" if args.quiet else None
 
 
 def _say(lines: Sequence[str]) -> None:

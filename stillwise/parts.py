@@ -198,6 +198,6 @@ def _arrow_name(part: type[Part]) -> str:
 def builtin_catalogue() -> Catalogue:
     """The parts of the arrow folders that exist and of installed plug-ins (entry points ``stillwise.parts``)."""
     names = [f"stillwise.{folder}" for folder in BUILTIN_FOLDERS]
-    modules = [importlib.import_module(name) for name in names if importlib.util.find_spec(name)]
+    modules = [importlib.import_module(name) for name in names if (spec := importlib.util.find_spec(name)) and spec.origin]
     plugins = [entry.load() for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)]
     return Catalogue.of(part for module in [*modules, *plugins] for part in module.PARTS)

@@ -24,7 +24,7 @@ def check_graph(document: Document, recipe: Method, places: Sequence[Place]) -> 
 
 def _check_source(document: Document, step: Step, made: dict[str, Step], place: Place) -> None:
     needed = NEEDS[step.arrow]
-    if needed is None or (step.source is None and inputs_of(step.part)):
+    if needed is None or (step.arrow == "select" and inputs_of(step.part)):
         return
     fitting = [s.name for s in made.values() if OUTPUT[s.arrow] == needed]
     if step.source is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from stillwise.errors import UserError
 from stillwise.recipe.outputs import METRICS_FILE, REPORT_FILE, write_report
@@ -22,7 +22,7 @@ def table_text(metrics: Mapping[str, Any]) -> str:
     """The terminal's table of a run."""
     from stillwise.evaluate.report import table
 
-    return table(metrics)  # type: ignore[arg-type]
+    return table(cast(Any, metrics))
 
 
 def _next(out: Path, metrics: Mapping[str, Any]) -> list[str]:
