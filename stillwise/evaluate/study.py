@@ -34,8 +34,8 @@ class Student:
 
     @property
     def benchmarks(self) -> list[str]:
-        """Benchmarks that every seed was measured on, in the first seed's order."""
-        return [name for name in self.seeds[0]["benchmarks"] if all(name in one["benchmarks"] for one in self.seeds)]
+        """Benchmarks that every seed was measured on, sorted: sections read from JSON have no other order."""
+        return [name for name in sorted(self.seeds[0]["benchmarks"]) if all(name in one["benchmarks"] for one in self.seeds)]
 
     def pooled(self, benchmark: str, level: str | None = None) -> Pooled:
         """The problems of one benchmark (and level), counts summed over seeds."""
