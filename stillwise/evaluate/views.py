@@ -189,19 +189,23 @@ def _measured_cells(group: Measurement) -> list[str]:
 
 
 def comparison_table(metrics: Metrics) -> Table | None:
-    """Paired differences, all levels and each level."""
+    """Paired differences, all levels and each level; what is the same in every row stands in the note."""
     rows = metrics.get("comparison", [])
     if not rows:
         return None
-    body = [_comparison_cells(row) for row in rows]
-    head = ("from → to", "benchmark", "level", "problems", "points [95 % interval]", "after is")
-    return Table(head=head, body=body, note="Paired bootstrap over the same problems, 10,000 resamples.")
+    columns = {"models": [f"{row['from']} → {row['to']}" for row in rows], "benchmark": [row["benchmark"] for row in rows]}
+    varied = {name: cells for name, cells in columns.items() if len(set(cells)) > 1}
+    same = [cells[0] for name, cells in columns.items() if name not in varied]
+    body = [[*cells, *_comparison_cells(row)] for *cells, row in zip(*varied.values(), rows, strict=True)]
+    about = f"{', '.join(same)}: " if same else ""
+    head = (*varied, "level", "problems", "points [95 % interval]", "after is")
+    return Table(head=head, body=body, note=f"{about}paired bootstrap over the same problems, 10,000 resamples.")
 
 
 def _comparison_cells(row: Comparison) -> list[str]:
     found = row["difference"]
     left = f"{found['n']:,}" + (f" ({row['unpaired']:,} unpaired)" if row["unpaired"] else "")
-    return [f"{row['from']} → {row['to']}", row["benchmark"], row["level"] or "all", left, points(found), sure(found)]
+    return [row["level"] or "all", left, points(found), sure(found)]
 
 
 def paradigm_figure(metrics: Metrics) -> Figure | None:
