@@ -178,7 +178,8 @@ def _selection(work: Work, step: Step) -> Any:
 
 
 def _stages(work: Work, step: Step) -> list[Any]:
-    return [stage_section(stage) for stage in work.outputs[step.name].facts["stages"]]
+    stages = work.outputs[step.name].facts["stages"]
+    return [stage_section({**stage, "curve": [point[:2] for point in stage.get("curve", [])]}) for stage in stages]
 
 
 def _failures(work: Work, dropped: Mapping[str, list[Failure]]) -> dict[str, dict[str, int]]:
