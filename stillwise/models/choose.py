@@ -66,7 +66,7 @@ def _from_all(probs_RV: Tensor, uniform_R: Tensor, top_p_R: Tensor, top_k_R: Ten
     """Tokens drawn from whole rows: in vocabulary order where nothing is cut off, else sorted by probability."""
     if unsorted:
         return _place(probs_RV, uniform_R, top_p_R, top_k_R)
-    values_RV, ids_RV = probs_RV.sort(-1, descending=True, stable=True)
+    values_RV, ids_RV = probs_RV.sort(dim=-1, descending=True, stable=True)
     return ids_RV.gather(1, _place(values_RV, uniform_R, top_p_R, top_k_R)[:, None])[:, 0]
 
 
@@ -83,5 +83,7 @@ def _place(values_RK: Tensor, uniform_R: Tensor, top_p_R: Tensor, top_k_R: Tenso
     mass_R = torch.where(top_k_R > 0, cumulative_RK.gather(1, allowed_R[:, None])[:, 0], 1.0)
     reaching_R = (cumulative_RK < (top_p_R * mass_R)[:, None]).sum(-1)
     end_R = torch.where(top_p_R < 1, torch.minimum(reaching_R, allowed_R), allowed_R)
-    target_R = uniform_R * cumulative_RK.gather(1, end_R[:, None])[:, 0]
+    mass_kept_R = cumulative_RK.gather(1, end_R[:, None])[:, 0]
+    # Below the kept mass even where the number rounds to 1: an impossible token must not be drawn.
+    target_R = torch.minimum(uniform_R * mass_kept_R, mass_kept_R.nextafter(torch.zeros_like(mass_kept_R)))
     return torch.minimum((cumulative_RK <= target_R[:, None]).sum(-1), end_R)

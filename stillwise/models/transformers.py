@@ -103,7 +103,7 @@ class TransformersModel:
     def _positions(self) -> int:
         """The longest text, prompt included, that the model's positions (or its attention window) can hold."""
         text = self._config.get_text_config()
-        window = text.sliding_window if getattr(text, "use_sliding_window", True) else None
+        window = getattr(text, "sliding_window", None) if getattr(text, "use_sliding_window", True) else None
         return min(getattr(text, "max_position_embeddings", None) or 2**31, window or 2**31)
 
     @cached_property
