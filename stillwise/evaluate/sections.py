@@ -74,12 +74,12 @@ def problems_section(problems: Sequence[Problem]) -> ProblemsSection:
 
 def _first_try(asked: int, rows: Sequence[Measured]) -> FirstTry:
     groups = metrics.by_problem(rows)
-    first = [group[0] for group in groups.values()]
+    first = [row for row in rows if row.sample_index == 0]
     return FirstTry(
         n=asked,
         solved=sum(any(row.correct for row in group) for group in groups.values()),
         attempts=len(rows),
-        pass_at_1_first_try=metrics.estimate([float(row.correct) for row in first], share=True),
+        pass_at_1_first_try=metrics.estimate(metrics.shares(first, lambda row: row.correct), share=True),
         mean_tokens=metrics.token_means(first),
         truncated_rate=metrics.rate(first, Outcome.TRUNCATED),
         outcomes=metrics.outcome_counts(row.outcome for row in rows),

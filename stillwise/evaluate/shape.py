@@ -109,7 +109,7 @@ class FirstTry(TypedDict):
     """Problems with at least one correct attempt."""
     attempts: int
     pass_at_1_first_try: Estimate
-    """First attempts only: retries go to unsolved problems alone, so all attempts together would mislead."""
+    """First attempts (sample 0) only: retries go to unsolved problems alone, so all attempts together would mislead."""
     mean_tokens: Estimate
     """Tokens of the first attempts."""
     truncated_rate: Estimate

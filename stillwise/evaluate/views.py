@@ -209,13 +209,17 @@ def _comparison_cells(row: Comparison) -> list[str]:
 
 
 def paradigm_figure(metrics: Metrics) -> Figure | None:
-    """Accuracy and tokens of the first try by paradigm and level: the counterpart of the paper's Figure 1."""
+    """Accuracy and tokens of the first try by paradigm and level: the counterpart of the paper's Figure 1.
+
+    Outputs that were cut from another's traces stand in the table only: nothing was generated for them.
+    """
     outputs = samplings(metrics)
     levels = levels_of(one["by_level"] for one in outputs.values())
     if not levels:
         return None
-    passed = [_first_series(name, one, levels, "pass_at_1_first_try", i) for i, (name, one) in enumerate(outputs.items())]
-    tokens = [_first_series(name, one, levels, "mean_tokens", i) for i, (name, one) in enumerate(outputs.items())]
+    drawn = [(i, name, one) for i, (name, one) in enumerate(outputs.items()) if not one["derived"]]
+    passed = [_first_series(name, one, levels, "pass_at_1_first_try", i) for i, name, one in drawn]
+    tokens = [_first_series(name, one, levels, "mean_tokens", i) for i, name, one in drawn]
     drawings = [
         ("Accuracy of the first try", charts.lines(levels, passed, "First-try accuracy by level", top=1.0)),
         ("Tokens of the first try", charts.lines(levels, tokens, "Tokens by level", form=charts.count)),

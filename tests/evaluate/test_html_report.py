@@ -14,6 +14,7 @@ import pytest
 from stillwise.evaluate import charts
 from stillwise.evaluate.charts import Part, Point, Scale, Series
 from stillwise.evaluate.report import render, table, write_report
+from stillwise.evaluate.views import paradigm_figure
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>\"'&</pre>"
 
@@ -165,6 +166,17 @@ def test_a_level_that_one_model_lacks_is_a_gap(run: dict[str, Any]) -> None:
     del less["sampling"]["think"]["by_level"]["3"]
     assert "nan" not in render(less).lower()
     assert "–" in next(line for line in table(less).splitlines() if line.startswith("level 5"))
+
+
+def test_a_derived_output_is_counted_but_not_drawn_as_a_mode(run: dict[str, Any]) -> None:
+    more = copy.deepcopy(run)
+    more["sampling"]["think_solution"] = {**copy.deepcopy(more["sampling"]["think"]), "derived": True}
+    found, before = paradigm_figure(more), paradigm_figure(run)  # type: ignore[arg-type]
+    assert found is not None
+    assert before is not None
+    assert found.legend == before.legend
+    assert len(found.body) == len(before.body) + 6
+    assert render(more).count(">think_solution</text>") == 2
 
 
 def test_scales_map_and_tick() -> None:

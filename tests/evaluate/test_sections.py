@@ -32,6 +32,14 @@ def test_sampling_counts_attempts_and_solved_problems_and_judges_first_tries_alo
     assert sum(group["solved"] for group in found["by_level"].values()) == found["solved"]
 
 
+def test_a_problem_whose_first_attempt_is_missing_has_no_first_try() -> None:
+    output = rejection(ASKED, "instruct")
+    later = Output(traces=[trace for trace in output.traces if trace.sample_index > 0], verdicts=output.verdicts)
+    found = sections.sampling_section(ASKED, later)
+    assert found["pass_at_1_first_try"]["n"] == 0
+    assert found["solved"] == len(solved(later)) > 0
+
+
 def test_an_output_without_traces_still_says_how_many_were_asked() -> None:
     found = sections.sampling_section(ASKED, Output(traces=[], verdicts={}))
     assert (found["n"], found["solved"], found["derived"]) == (60, 0, False)
