@@ -69,6 +69,7 @@ class WindowCache:
             self._starts[slot] = self.column - length
             self._mask_BT[slot, : self.column - length] = self._masked
             self._mask_BT[slot, self.column - length :] = 0
+        self.low = min(self.low, self.column - max(lengths))
 
     def _empty(self, like: Tensor) -> Tensor:
         return like.new_zeros(self.slots, like.shape[1], self._mask_BT.shape[1], like.shape[3])
