@@ -8,4 +8,4 @@ from stillwise.problems.resolve import resolve
 
 PARTS: tuple[type[Part], ...] = (File, Hub, Gym, Micro)
 
-__all__ = ["PARTS", "resolve"]
+__all__ = ["PARTS", "File", "Gym", "Hub", "Micro", "resolve"]

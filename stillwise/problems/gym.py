@@ -14,6 +14,8 @@ from stillwise.micro import families
 from stillwise.problems.columns import STEP, distinct
 from stillwise.records import AnswerKind, Failure, Problem
 
+Setting = bool | int | float | str | None | tuple[bool | int | float | str, ...]
+
 _WHERE_FROM = ("source_dataset", "source_index")
 """What tells two equal problems apart; no scorer reads it."""
 
@@ -24,7 +26,7 @@ class Gym(Source):
     kind: ClassVar[str] = "gym"
     dataset: str
     """The dataset's name in reasoning-gym, such as ``chain_sum``."""
-    config: tuple[tuple[str, Any], ...] = ()
+    config: tuple[tuple[str, Setting], ...] = ()
     """The dataset's own settings, such as ``{min_terms: 2, max_terms: 4}``."""
     size: int = Field(default=500, ge=1)
     """How many problems are made; equal ones count once."""

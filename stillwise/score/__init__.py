@@ -4,3 +4,5 @@ from stillwise.parts import Part
 from stillwise.score.rethink import RethinkWords
 
 PARTS: tuple[type[Part], ...] = (RethinkWords,)
+
+__all__ = ["PARTS", "RethinkWords"]

@@ -7,3 +7,5 @@ from stillwise.verify.maths import Maths
 from stillwise.verify.text import Choice, Text
 
 PARTS: tuple[type[Part], ...] = (ByAnswerKind, Maths, Gym, Text, Choice)
+
+__all__ = ["PARTS", "ByAnswerKind", "Choice", "Gym", "Maths", "Text"]

@@ -28,7 +28,7 @@ _NODES = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast
 class Gym(Verifier):
     """Whether reasoning-gym's own scorer gives the marked answer full marks."""
 
-    kind: ClassVar[str] = "gym"
+    kind: ClassVar[str] = "gym_scorer"
     anchored_only: bool = True
     """Accept only an answer that the model marked."""
 

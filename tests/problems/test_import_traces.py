@@ -1,0 +1,150 @@
+"""Published traces of many shapes become the same records; duplicates and empty rows are counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stillwise.errors import UserError
+from stillwise.problems.import_traces import import_files, read_traces
+from stillwise.problems.trace_shapes import samples_of, untagged
+from stillwise.records import Failure, Finish, Outcome, Problem, Trace
+from stillwise.runtime import tables
+from stillwise.runtime.graders import GraderPool
+from stillwise.runtime.tables import Judged, Scored
+from stillwise.score.rethink import by_paradigm
+from stillwise.verify import ByAnswerKind
+
+FULL = "<think>\nWait, 1+1.\n</think>\n\nSo \\boxed{2}"
+ASK, THOUGHT, SAY = "1+1?", "Wait, 1+1.", "So \\boxed{2}"
+SHAPES: dict[str, dict[str, Any]] = {
+    "message fields": {"problem": ASK, "gtruth_answer": "2", "message_thinking": THOUGHT, "message_content": SAY},
+    "reasoning_content": {"question": ASK, "answer": "2", "reasoning_content": THOUGHT, "content": SAY},
+    "inline tags": {"prompt": ASK, "answer": "2", "response": FULL},
+    "template opened": {"prompt": ASK, "answer": "2", "response": f"{THOUGHT}\n</think>\n{SAY}"},
+    "Thought tags": {"prompt": ASK, "answer": "2", "output": f"<Thought>\n{THOUGHT}\n</Thought>\n<Output>\n{SAY}\n</Output>"},
+    "begin_of_thought": {
+        "prompt": ASK,
+        "answer": "2",
+        "output": f"<|begin_of_thought|>{THOUGHT}<|end_of_thought|>\n<|begin_of_solution|>{SAY}<|end_of_solution|>",
+    },
+    "messages": {
+        "answer": "2",
+        "messages": [
+            {"role": "system", "content": "be brief"},
+            {"role": "user", "content": ASK},
+            {"role": "assistant", "content": SAY, "reasoning_content": THOUGHT},
+        ],
+    },
+    "ShareGPT": {"answer": "2", "conversations": [{"from": "human", "value": ASK}, {"from": "gpt", "value": FULL}]},
+    "samples": {"prompt": ASK, "answer": "2", "samples": [{"thinking": THOUGHT, "output": SAY}]},
+    "lists": {"question": ASK, "gt": "2", "code": [FULL]},
+}
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    def make(*rows: Any, name: str = "traces.jsonl") -> Path:
+        (tmp_path / name).write_text("\n".join(json.dumps(row) for row in rows))
+        return tmp_path / name
+
+    return make
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_shape_gives_the_same_trace(shape: str, write: Callable[..., Path]) -> None:
+    imported = read_traces([write(SHAPES[shape])])
+    assert imported.failures == []
+    (trace,), (problem,) = imported.traces, imported.problems.values()
+    assert trace.text == FULL
+    assert (trace.span("thinking"), trace.span("solution")) == (f"\n{THOUGHT}\n", f"\n\n{SAY}")
+    assert (trace.paradigm, trace.finish, trace.role) == ("think", Finish.IMPORTED, "imported")
+    assert (problem.question, problem.answer, trace.problem_id) == (ASK, "2", problem.id)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("plain", (None, "plain")),
+        ("<think>a</think>b", ("a", "b")),
+        ("<think>a", ("a", None)),
+        ("a</think>b", ("a", "b")),
+        ("<think></think>b", ("", "b")),
+        ("say <think> in words", (None, "say <think> in words")),
+    ],
+)
+def test_inline_tags(text: str, parts: tuple[str | None, str | None]) -> None:
+    assert untagged(text) == parts
+
+
+def test_lists_are_taken_apart_and_samples_numbered() -> None:
+    found = samples_of({"question": ASK, "code": ["a", "b"], "score": [True, False], "pred": ["1", "2"], "idx": 0})
+    assert [(sample.content, sample.score) for sample in found] == [("a", True), ("b", False)]
+
+
+def test_what_the_source_says_of_tokens_and_endings(write: Callable[..., Path]) -> None:
+    row = {
+        "question": ASK,
+        "content": "1 and",
+        "usage": {"completion_tokens": 7},
+        "finish_reason": "length",
+        "level": "Level 2",
+    }
+    imported = read_traces([write(row)])
+    assert (imported.traces[0].num_tokens, imported.traces[0].finish) == (7, Finish.LENGTH)
+    assert [p.level for p in imported.problems.values()] == [2]
+
+
+def test_import_writes_tables_verdicts_and_a_summary(write: Callable[..., Path], tmp_path: Path) -> None:
+    think = write(
+        {"question": ASK, "answer": "2", "model": "m", "samples": [{"thinking": "hmm", "output": SAY, "score": 1.0}]},
+        {
+            "question": "2x?",
+            "answer": "x+1",
+            "model": "m",
+            "samples": [{"thinking": "but", "output": r"\boxed{x}", "score": 0.5}],
+        },
+        {"question": "why?", "model": "m", "samples": [{"thinking": "so", "output": "because", "score": True}]},
+    )
+    plain = write({"question": ASK, "answer": "2", "model": "m", "output": r"\boxed{1 + 1}"}, name="plain.jsonl")
+    with GraderPool(workers=1) as pool:
+        summary = import_files(
+            [think, plain], tmp_path / "out", verify=partial(pool.verify, ByAnswerKind()), measure=by_paradigm
+        )
+    traces = tables.read(tmp_path / "out" / "traces.parquet", Trace)
+    outcomes = {j.trace_id: j.verdict.outcome for j in tables.read(tmp_path / "out" / "verdicts.parquet", Judged)}
+    assert [outcomes.get(t.id) for t in traces] == [Outcome.CORRECT, Outcome.INCORRECT, None, Outcome.CORRECT]
+    assert [s.score.value for s in tables.read(tmp_path / "out" / "scores.parquet", Scored)] == [1.0, 0.5, 1.0]
+    assert len(tables.read(tmp_path / "out" / "problems.parquet", Problem)) == 3
+    assert summary == json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["by_paradigm"]["think"]["verdicts"] == {"correct": 1, "incorrect": 1}
+    assert summary["by_paradigm"]["think"]["rethink_words"] == {"but": 1, "hmm": 1}
+    assert summary["by_paradigm"]["think"]["agrees_with_source"] == {"n": 1, "same": 1}
+    assert summary["by_paradigm"]["no_think"]["verdicts"] == {"correct": 1}
+
+
+def test_unusable_rows_are_counted_and_a_flag_names_the_paradigm(write: Callable[..., Path]) -> None:
+    good = {"question": ASK, "content": "2"}
+    imported = read_traces(
+        [write(good, good, {"content": "2"}, {"question": ASK}, {"question": ASK, "content": " "})], "instruct"
+    )
+    assert [trace.paradigm for trace in imported.traces] == ["instruct"]
+    assert sorted(failure.reason for failure in imported.failures) == ["duplicate", "no_question", "no_text", "no_trace"]
+
+
+def test_nothing_to_import_writes_nothing(write: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no trace in .*1 no_trace.*known shapes"):
+        import_files([write({"a": 1})], tmp_path / "out")
+    with pytest.raises(UserError, match="did you mean"):
+        import_files([tmp_path / "trace.jsonl"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_failures_are_stored(write: Callable[..., Path], tmp_path: Path) -> None:
+    import_files([write({"question": ASK, "content": "2"}, {"a": 1})], tmp_path / "out")
+    assert [f.reason for f in tables.read(tmp_path / "out" / "failures.parquet", Failure)] == ["no_trace"]
