@@ -33,8 +33,9 @@ COPIED = (
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keeps transformers' own messages and bars off the screen; what was set before is set again afterwards."""
-    from transformers.utils import logging
+    from transformers.utils import logging as hf_logging
 
+    logging: Any = hf_logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -64,10 +65,18 @@ def load_model(student: Path, attention: str | None) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    options = {"attn_implementation": attention} if attention else {}
-    return AutoModelForCausalLM.from_pretrained(
-        str(student), dtype=torch.float32, use_safetensors=True, local_files_only=True, **options
-    )
+    model = AutoModelForCausalLM.from_pretrained(str(student), dtype=torch.float32, use_safetensors=True, local_files_only=True)
+    if attention:
+        if not getattr(model, "_supports_attention_backend", False):
+            raise UserError(f"rows cannot be packed for a {model.config.model_type} student; set packing: false on the trainer")
+        model.set_attn_implementation(attention)
+    return model
+
+
+def recompute_activations(model: Any) -> None:
+    """Trades time for memory: activations are computed again in the backward pass."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,12 @@ def optimise(
     """
     points: list[Point] = []
     caching = model.config.use_cache
-    _loop(model, steps, settings, scratch, lambda point: (points.append(point), on_step(point))).train()
+
+    def heard(point: Point) -> None:
+        points.append(point)
+        on_step(point)
+
+    _loop(model, steps, settings, scratch, heard).train()
     model.config.use_cache = caching
     return points
 
@@ -88,23 +94,23 @@ def _only(batch: list[int]) -> dict[str, int]:
     return {"step": number}
 
 
-def _loop(model: Any, steps: Sequence[Step], settings: Settings, scratch: Path, on_step: Callable[[Point], Any]) -> Any:
+def _loop(model: Any, steps: Sequence[Step], settings: Settings, scratch: Path, on_step: Callable[[Point], None]) -> Any:
     from transformers import PrinterCallback, Trainer
 
     class Loop(Trainer):
         """One item of the data is one optimiser step, which this class cuts into forward passes itself."""
 
-        def training_step(self, model: Any, inputs: dict[str, int], num_items_in_batch: Any = None) -> Any:
+        def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
             packs = [Pack.of(rows, self.args.device) for rows in steps[inputs["step"]]]
             weight = sum(pack.weights_S.sum() for pack in packs)
             model.train()
-            total = 0.0
+            total: Any = 0.0
             for pack in packs:
                 with self.compute_loss_context_manager():
                     loss = loss_sum(model, pack) / weight
                 self.accelerator.backward(loss)
                 total = total + loss.detach()
-            on_step(_point(inputs["step"], total, self.lr_scheduler.get_last_lr()[0], steps))
+            on_step(_point(inputs["step"], float(total), self._get_learning_rate(), steps))
             return total
 
         def floating_point_ops(self, inputs: dict[str, Any]) -> int:
@@ -116,13 +122,10 @@ def _loop(model: Any, steps: Sequence[Step], settings: Settings, scratch: Path, 
     return trainer
 
 
-def _point(number: int, loss: Any, learning_rate: float, steps: Sequence[Step]) -> Point:
-    import math
-
-    value = float(loss)
-    if not math.isfinite(value):
+def _point(number: int, loss: float, learning_rate: float, steps: Sequence[Step]) -> Point:
+    if not math.isfinite(loss):
         raise StillwiseError(
-            f"the loss is {value} at optimiser step {number + 1} of {len(steps)}; lower learning_rate or max_grad_norm"
+            f"the loss is {loss} at optimiser step {number + 1} of {len(steps)}; lower learning_rate or max_grad_norm"
         )
     ids = tuple(row.id for rows in steps[number] for row in rows)
-    return Point(step=number + 1, loss=value, learning_rate=learning_rate, ids=ids)
+    return Point(step=number + 1, loss=loss, learning_rate=learning_rate, ids=ids)

@@ -97,7 +97,9 @@ def row_attention(module: Any, query: Tensor, key: Tensor, value: Tensor, attent
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
-    bounds = options.get("row_bounds")
+    bounds: Sequence[tuple[int, int]] | None = options.get("row_bounds")
+    if bounds is None:
+        raise StillwiseError("packed attention was called without row bounds: rows would see each other")
     _check_call(query, key, attention_mask, options, bounds)
     window = options.get("sliding_window")
     parts = []
@@ -121,8 +123,6 @@ def _check_call(query: Tensor, key: Tensor, mask: Tensor | None, options: Mappin
     unsupported = [name for name in ("softcap", "s_aux", "position_bias") if options.get(name) is not None]
     if unsupported:
         raise UserError(f"packed attention has no {unsupported[0]!r}, which this student uses; set packing: false")
-    if bounds is None:
-        raise StillwiseError("packed attention was called without row bounds: rows would see each other")
     if mask is not None or query.shape[0] != 1:
         raise StillwiseError("packed attention takes one packed sequence and no mask: rows would see each other")
     if not query.shape[2] == key.shape[2] == bounds[-1][1]:
@@ -152,7 +152,12 @@ def register_attention() -> None:
 
 def supervised_logits(model: Any, pack: Pack) -> Tensor:
     """Logits (S, V) of the supervised positions only: the others are never multiplied by the output matrix."""
-    logits_1SV = model(**pack.inputs(), logits_to_keep=pack.keep_S).logits
+    inputs = pack.inputs()
+    if model.config._attn_implementation != ATTENTION:
+        if len(pack.bounds) > 1:
+            raise StillwiseError(f"rows are packed under {model.config._attn_implementation!r}: they would see each other")
+        del inputs["row_bounds"]
+    logits_1SV: Tensor = model(**inputs, logits_to_keep=pack.keep_S).logits
     if logits_1SV.shape[1] != len(pack.keep_S):
         raise UserError("this student's architecture cannot restrict its logits to chosen positions and cannot be trained here")
     return logits_1SV[0]
@@ -163,7 +168,8 @@ def loss_sum(model: Any, pack: Pack) -> Tensor:
     from torch.nn.functional import cross_entropy
 
     losses_S = cross_entropy(supervised_logits(model, pack).float(), pack.targets_S, reduction="none")
-    return (losses_S * pack.weights_S).sum()
+    summed: Tensor = (losses_S * pack.weights_S).sum()
+    return summed
 
 
 def isolation_error(model: Any, rows: Sequence[Row]) -> float:

@@ -77,6 +77,8 @@ def continuation(opened: str, target: str) -> str | None:
 def render(examples: Sequence[Example], tokenizer: Any, max_length: int) -> Rendered:
     """Rows in the order of the examples. Dropped, never cut: ``too_long``, ``empty_target``, ``several_thoughts``,
     ``template_closes_thought``, ``end_token_inside``."""
+    if not examples:
+        return Rendered(rows=(), dropped={})
     end = end_token(tokenizer)
     texts = [_texts(example, tokenizer) for example in examples]
     prompts = tokenizer([prompt for prompt, _ in texts], add_special_tokens=False)["input_ids"]

@@ -95,7 +95,7 @@ class SFT(Trainer):
         if self.packing:
             check_isolation(model, rendered.rows[:2])
         if self.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            folder.recompute_activations(model)
         return model
 
     def _optimise(self, model: Any, steps: Sequence[loop.Step], tools: Tools) -> list[loop.Point]:
