@@ -66,12 +66,21 @@ def find_recipe(name: str) -> Path:
 def find_binding(recipe: str, binding: str) -> Path:
     """The file of a binding: the recipe's own of that name, the general one, or a path."""
     folder = recipe_folder() / "bindings"
-    candidates = [folder / f"{recipe}.{binding}.yaml", folder / f"{binding}.yaml", Path(binding)]
+    lineage = _lineage(recipe)
+    candidates = [*(folder / f"{name}.{binding}.yaml" for name in lineage), folder / f"{binding}.yaml", Path(binding)]
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
         names = [path.stem.removeprefix(f"{recipe}.") for path in folder.glob("*.yaml")]
         raise UserError(f"no binding is called {binding!r} for {recipe}; {nearest(binding, names)}")
     return found
+
+
+def _lineage(recipe: str) -> list[str]:
+    """The recipe's name and those that it extends, nearest first: a binding of a parent fits its children."""
+    names = [recipe]
+    while (path := known_recipes().get(names[-1])) and (parent := read_document(path).data.get("extends")):
+        names.append(str(parent))
+    return names
 
 
 def parse_override(text: str, origin: str = "--set") -> Override:

@@ -1,0 +1,59 @@
+"""Generated from recipes/: each one checks, plans, and runs end to end in the embedded world at toy size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stillwise.recipe.api import Recipe
+from stillwise.recipe.load import known_recipes, recipe_folder
+from stillwise.recipe.study import read_study
+
+TOY = """\
+roles: {reasoner: "micro:reasoner", instructor: "micro:instructor", student: "micro:student"}
+problems: {kind: micro, family: chain_sum, per_level: 3}
+benchmarks: {chain_sum: {source: {kind: micro, family: chain_sum, split: heldout, per_level: 1}}}
+set:
+  sample.paradigm.instruction: ""
+  sample.max_tokens: 768
+  train.instruction: ""
+  train.epochs: 1
+  train.batch_tokens: 4096
+  train.max_length: 1024
+  evaluate.instruction: ""
+  evaluate.max_tokens: 64
+  evaluate.samples: 1
+"""
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One run folder for all recipes: what two recipes have in common is made once."""
+    folder = tmp_path_factory.mktemp("recipes")
+    (folder / "toy.yaml").write_text(TOY)
+    return folder
+
+
+@pytest.mark.parametrize("name", known_recipes())
+def test_runs_end_to_end(shared: Path, name: str) -> None:
+    recipe = Recipe.load(name, binding=str(shared / "toy.yaml"))
+    result = recipe.run(shared / "run", threads=1, progress="quiet")
+    trained = [step.name for step in recipe.loaded.method.steps if step.arrow == "train"]
+    assert set(result.metrics["training"]) == set(trained)
+    assert result.metrics["evaluation"]["after"]["benchmarks"]["chain_sum"]["problems"] == 5
+    assert json.loads((shared / "run" / "metrics.json").read_text())["recipe"]["departures"]
+
+
+@pytest.mark.parametrize("name", known_recipes())
+def test_checks_and_plans_under_every_binding(name: str) -> None:
+    for binding in ("micro", "paper"):
+        assert Recipe.load(name, binding=binding).plan().requests > 0
+
+
+@pytest.mark.parametrize("path", sorted((recipe_folder() / "studies").glob("*.yaml")), ids=lambda p: p.stem)
+def test_studies_name_known_recipes(path: Path) -> None:
+    study = read_study(path)
+    for student in study.students.values():
+        Recipe.load(student.recipe, binding=study.binding, set={**study.set, **student.set})
