@@ -68,7 +68,9 @@ def attempt(one: Problem, mode: str, index: int, rng: random.Random) -> tuple[Tr
 def rejection(asked: list[Problem], mode: str, tries: int = 4) -> Output:
     """Up to ``tries`` attempts per problem until one is correct."""
     rng = random.Random(mode)
-    traces, verdicts, left = [], {}, list(asked)
+    traces: list[Trace] = []
+    verdicts: dict[str, Verdict] = {}
+    left = list(asked)
     for index in range(tries):
         done = [attempt(one, mode, index, rng) for one in left]
         traces += [trace for trace, _ in done]

@@ -30,8 +30,7 @@ def lines_display(clock: Clock) -> tuple[Display, io.StringIO]:
 def test_rate_and_time_left_follow_the_clock() -> None:
     clock = Clock()
     bar = Bar("think", 100, clock, lambda _: None)
-    assert bar.rate is None
-    assert bar.left_s is None
+    assert (bar.rate, bar.left_s) == (None, None)
     clock.now += 10
     bar.advance(20)
     assert bar.rate == 2.0
