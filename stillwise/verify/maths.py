@@ -15,7 +15,7 @@ from stillwise.verify.answers import Found, comparable, decided, undecided
 
 EXACT = "exact@1"
 _NOISE = re.compile(r"\\left(?![a-z])|\\right(?![a-z])|\\[!,;: ]|\$|\\\$|\s+|(?<=\d),(?=\d{3}(?:\D|$))")
-_PLAIN = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
+_PLAIN = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?")
 
 
 class Maths(Verifier):

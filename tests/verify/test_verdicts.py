@@ -110,6 +110,8 @@ def test_code_tests_have_no_verifier(trace_of: Make) -> None:
         ("99999999999", "100000000000", False),
         ("0.33", r"\frac{1}{3}", None),
         ("(1,2)", "(1,23)", None),
+        ("1234", "1, 234", None),
+        ("1,234", "1, 234", None),
         ("1e400", "1e401", None),
     ],
 )
