@@ -1,0 +1,109 @@
+"""What was generated once is never generated again; batches are kept whole."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from stillwise.arrows import Ask, Completion, Request
+from stillwise.errors import CorruptOutput
+from stillwise.models.model import Model
+from stillwise.models.scripted import ScriptedModel
+from stillwise.records import Finish, Sampling
+from stillwise.runtime.caller import JournalledCaller
+from stillwise.runtime.executor import Local
+from stillwise.runtime.journal import Journal
+
+QUESTIONS = {f"q{i}": f"answer {i}" for i in range(20)}
+
+
+@dataclass(frozen=True)
+class Open:
+    """Opens one shared scripted model."""
+
+    model: ScriptedModel
+
+    def __call__(self) -> Model:
+        return self.model
+
+
+def requests(sampling: Sampling | None = None) -> list[Request]:
+    return [Request(ask=Ask(user=q), seed=i, sampling=sampling or Sampling()) for i, q in enumerate(QUESTIONS)]
+
+
+def complete(journal: Journal, model: ScriptedModel, asked: Sequence[Request]) -> list[Completion]:
+    return JournalledCaller(step="s", opener=Open(model), executor=Local(), journal=journal).complete(asked, lambda *_: None)
+
+
+def test_completions_survive_unchanged(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.sqlite")
+    whole = Completion(
+        prompt="p", text="t\n\u2028é", num_prompt_tokens=1, num_tokens=2, finish=Finish.LENGTH, token_ids=(1, 2), raw={"a": [1]}
+    )
+    journal.put("k", "s", [whole])
+    assert journal.get("k") == [whole]
+    assert journal.get("other") is None
+    assert journal.counts() == {"s": 1}
+
+
+def test_a_second_caller_pays_for_nothing_and_answers_stay_in_order(tmp_path: Path) -> None:
+    first, second = ScriptedModel(QUESTIONS), ScriptedModel(QUESTIONS)
+    answers = complete(Journal(tmp_path / "j.sqlite"), first, requests())
+    again = complete(Journal(tmp_path / "j.sqlite"), second, requests())
+    assert [a.text for a in answers] == list(QUESTIONS.values())
+    assert again == answers
+    assert (first.calls, second.calls) == (3, 0)
+
+
+@pytest.mark.parametrize("changed", [Sampling(temperature=0.7), Sampling(max_tokens=9), Sampling(stop=("x",))])
+def test_whatever_changes_the_answer_changes_the_key(tmp_path: Path, changed: Sampling) -> None:
+    journal, model = Journal(tmp_path / "j.sqlite"), ScriptedModel(QUESTIONS)
+    complete(journal, model, requests())
+    complete(journal, model, requests(changed))
+    assert model.calls == 6
+
+
+def test_another_model_revision_is_asked_again(tmp_path: Path) -> None:
+    journal, other = Journal(tmp_path / "j.sqlite"), ScriptedModel(QUESTIONS, revision="b")
+    complete(journal, ScriptedModel(QUESTIONS, revision="a"), requests())
+    complete(journal, other, requests())
+    assert other.calls == 3
+
+
+def test_an_interrupted_wave_keeps_its_finished_batches(tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def dies(request: Request) -> str:
+        if request.ask.user == "q10":
+            raise Stop
+        return QUESTIONS[request.ask.user]
+
+    journal = Journal(tmp_path / "j.sqlite")
+    with pytest.raises(Stop):
+        complete(journal, ScriptedModel(dies, revision="r"), requests())
+    model = ScriptedModel(lambda request: QUESTIONS[request.ask.user], revision="r")
+    assert len(complete(journal, model, requests())) == 20
+    assert model.calls == 2, "the first batch of eight was in the journal"
+
+
+def test_a_damaged_journal_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    path.write_bytes(b"not a database, but long enough to be read as one" * 100)
+    with pytest.raises(CorruptOutput, match=r"j\.sqlite is damaged"):
+        Journal(path)
+
+
+def test_batches_are_committed_before_they_are_heard_of(tmp_path: Path) -> None:
+    path, heard = tmp_path / "j.sqlite", []
+
+    def look(places: Sequence[int], answers: Sequence[Completion]) -> None:
+        heard.append(sqlite3.connect(path).execute("SELECT COUNT(*) FROM batches").fetchone()[0])
+
+    caller = JournalledCaller(step="s", opener=Open(ScriptedModel(QUESTIONS)), executor=Local(), journal=Journal(path))
+    caller.complete(requests(), look)
+    assert heard == [1, 2, 3]
