@@ -114,7 +114,7 @@ class Single(Scheduler):
 
     def schedule(self, rows: Sequence[Row], seed: int) -> list[Lesson]:
         """Lessons of the one stage, which is called ``single``; raises UserError where no trace is found."""
-        take = Take.model_validate({"from": self.from_, "levels": self.levels, "target": self.target})
+        take = Take.model_validate({"from": self.of, "levels": self.levels, "target": self.target})
         stage = Stage(name="single", take=(take,), order=self.order)
         return _lessons(stage.name, stage.order, _taken(stage, rows), seed)
 
