@@ -3,7 +3,7 @@ PY = .venv/bin/python
 DEMO = runs/demo
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-all lint types format venv
+.PHONY: help demo test test-all lint types format docs venv
 
 help:                 ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' Makefile
@@ -27,6 +27,9 @@ types: venv           ## mypy --strict
 format: venv          ## reformat, and fix what can be fixed
 	@$(PY) -m ruff format .
 	@$(PY) -m ruff check --fix .
+
+docs: venv            ## what is generated in README and docs: the table of recipes, the drawing
+	@$(PY) tools/generate.py
 
 venv:                 ## the virtual environment alone
 	@tools/setup.sh
