@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stillwise.errors import StillwiseError, UserError
+from stillwise.errors import StillwiseError, UserError, nearest
 
 if TYPE_CHECKING:
     from stillwise.arrows import Source
@@ -79,6 +79,7 @@ def _recipe_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="A.B=C", help="override a field, as in sample.tries=8")
     parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="a module with its own PARTS")
     parser.add_argument("--problems", metavar="SPEC", help="a file, hub:ID[@REVISION][:SPLIT], gym:NAME or micro:FAMILY")
+    parser.add_argument("--column", action="append", default=[], metavar="FIELD=NAME", help="which column is which")
     parser.add_argument("--benchmark", action="append", default=[], metavar="NAME=SPEC", help="problems to measure on")
     for role in TEACHERS:
         parser.add_argument(f"--{role}", metavar="MODEL", help="transformers:PATH, micro:NAME, or a hub id")
@@ -129,6 +130,7 @@ def _evaluate_parser(commands: Commands) -> None:
     parser = _add(commands, "evaluate", "measure one model on problems", _evaluate)
     parser.add_argument("model", metavar="MODEL", help="transformers:PATH, micro:NAME, or a hub id")
     parser.add_argument("--problems", required=True, metavar="SPEC", help="a file, hub:ID, gym:NAME or micro:FAMILY")
+    parser.add_argument("--column", action="append", default=[], metavar="FIELD=NAME", help="which column is which")
     parser.add_argument("--samples", type=int, default=8, metavar="N", help="samples per problem (default 8)")
     parser.add_argument("--temperature", type=float, default=0.6)
     parser.add_argument("--max-tokens", type=int, default=16384)
@@ -183,10 +185,24 @@ def _roles(args: argparse.Namespace) -> dict[str, str]:
     return {**named, **_pairs(args.role, "--role")}
 
 
-def _source(spec: str) -> Source:
+def _source(spec: str, columns: Sequence[str] = ()) -> Source:
+    """The source of a spec; ``columns`` name the fields of a file or data set (``question=prompt``)."""
+    from pydantic import ValidationError
+
     from stillwise.problems.resolve import resolve
 
-    return resolve(spec)
+    source, named = resolve(spec), _pairs(columns, "--column")
+    if not named:
+        return source
+    fields = {key: value for key, value in source.as_dict().items() if key != "kind"}
+    if "columns" not in fields:
+        raise UserError(f"--column: {spec} has no columns to name; they belong to files and data sets")
+    try:
+        return type(source).model_validate({**fields, "columns": {**fields["columns"], **named}})
+    except ValidationError as err:
+        fault = err.errors()[0]
+        known = nearest(str(fault["loc"][-1]), fields["columns"])
+        raise UserError(f"--column {fault['loc'][-1]}: {fault['msg']}; {known}") from None
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -197,7 +213,7 @@ def _run(args: argparse.Namespace) -> int:
         args.out,
         roles=_roles(args),
         seed=args.seed,
-        problems=_source(args.problems) if args.problems else None,
+        problems=_source(args.problems, args.column) if args.problems else None,
         benchmarks={name: _source(spec) for name, spec in _pairs(args.benchmark, "--benchmark").items()},
         threads=args.threads,
         progress=_mode(args),
@@ -230,7 +246,9 @@ def _plan(args: argparse.Namespace) -> int:
     from stillwise.recipe.run import Options, bound_to
 
     recipe = _recipe(args)
-    options = Options(out=Path("."), roles=_roles(args), problems=_source(args.problems) if args.problems else None)
+    options = Options(
+        out=Path("."), roles=_roles(args), problems=_source(args.problems, args.column) if args.problems else None
+    )
     loaded = bound_to(recipe.loaded, options)
     if args.throughput:
         binding = loaded.binding.model_copy(
@@ -265,7 +283,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     fields = {"samples": args.samples, "temperature": args.temperature, "max_tokens": args.max_tokens}
     if args.instruction is not None:
         fields["instruction"] = args.instruction
-    request = Measure(model=args.model, source=_source(args.problems), name=args.problems, fields=fields)
+    request = Measure(model=args.model, source=_source(args.problems, args.column), name=args.problems, fields=fields)
     result = measure(request, args.out, seed=args.seed, threads=args.threads, progress=_mode(args))
     _say(closing_lines(result))
     return 0

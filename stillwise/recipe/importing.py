@@ -34,5 +34,5 @@ def _lines(values: Mapping[str, Any], indent: str) -> list[str]:
         if isinstance(value, Mapping):
             lines += [f"{indent}{key}:", *_lines(value, indent + "  ")]
         else:
-            lines.append(f"{indent}{key}: {value}")
+            lines.append(f"{indent}{key}: {value:.4g}" if isinstance(value, float) else f"{indent}{key}: {value}")
     return lines
