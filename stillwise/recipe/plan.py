@@ -9,7 +9,7 @@ from pathlib import Path
 from stillwise.errors import StillwiseError
 from stillwise.parts import Part
 from stillwise.recipe.load import Loaded
-from stillwise.recipe.run import read_problems
+from stillwise.recipe.run import HELD_OUT, HOLDOUT_EVERY, read_problems
 from stillwise.recipe.schema import Step
 from stillwise.records import Problem
 from stillwise.runtime.store import MANIFEST
@@ -87,6 +87,9 @@ def make_plan(loaded: Loaded, out: Path | None = None) -> Plan:
     binding = loaded.binding
     num, known = _count(loaded)
     sizes = {name: spec.num_problems or _size(spec.source) for name, spec in binding.benchmarks.items()}
+    if not sizes:
+        sizes = {HELD_OUT: num // HOLDOUT_EVERY}
+        num -= sizes[HELD_OUT]
     samples = {name: spec.samples for name, spec in binding.benchmarks.items()}
     bounds = [_bound(step, num, sizes, samples, loaded, out) for step in loaded.method.steps]
     return Plan(loaded=loaded, num_problems=num, num_problems_known=known, bounds=tuple(bounds))
@@ -121,7 +124,7 @@ def _bound(
     if step.arrow == "sample":
         requests = num * _number(part, "tries", 1)
     elif step.arrow == "evaluate":
-        requests = sum(size * (samples[name] or _number(part, "samples", ASSUMED_SAMPLES)) for name, size in sizes.items())
+        requests = sum(size * (samples.get(name) or _number(part, "samples", ASSUMED_SAMPLES)) for name, size in sizes.items())
     trained = _trained(step, num, loaded) if step.arrow == "train" else 0
     return Bound(
         step=step.name,

@@ -30,7 +30,7 @@ from stillwise.runtime.store import RunFolder
 
 HOLDOUT_EVERY = 10
 """Without benchmarks, every tenth problem (by its id's hash) is held out to measure on."""
-EXECUTORS = ("local",)
+HELD_OUT = "heldout"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +141,7 @@ def _all_problems(loaded: Loaded) -> tuple[list[Problem], dict[str, list[Problem
     for name, spec in binding.benchmarks.items():
         benchmarks[name], failures[f"benchmark {name}"] = read_problems(spec.source, f"benchmark {name!r}")
     if not benchmarks:
-        problems, benchmarks["heldout"] = hold_out(problems)
+        problems, benchmarks[HELD_OUT] = hold_out(problems)
     return problems, benchmarks, failures
 
 

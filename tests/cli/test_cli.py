@@ -1,0 +1,78 @@
+"""What a user types: flags, faults with exit code 2, imports, measuring one model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stillwise.cli import build_parser, main
+from tests.conftest import Toy
+
+
+def failing(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(arguments) == 2
+    return capsys.readouterr().err
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("run", "check", "plan", "list", "report", "evaluate", "import", "status", "gc", "study"):
+        with pytest.raises(SystemExit) as done:
+            build_parser().parse_args([command, "--help"])
+        assert done.value.code == 0
+    assert "usage" in capsys.readouterr().out
+
+
+def test_columns_of_ones_own_problems(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"ask": f"{a} + {a}?", "gold": str(2 * a)} for a in range(40)]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plan = ["plan", "curriculum", "--micro", "--problems", str(path), "--column", "answer=gold"]
+    assert main([*plan, "--column", "question=ask"]) == 0
+    assert "problems: 40" in capsys.readouterr().out
+    assert "did you mean 'ask'" in failing([*plan, "--column", "question=aks"], capsys)
+    assert "did you mean 'question'" in failing([*plan, "--column", "questio=ask"], capsys)
+
+
+def test_flags_of_the_wrong_form(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "needs the form" in failing(["plan", "curriculum", "--micro", "--role", "reasoner"], capsys)
+    assert "needs the form" in failing(["plan", "curriculum", "--micro", "--set", "tries"], capsys)
+    assert "did you mean 'curriculum'" in failing(["plan", "curicculum"], capsys)
+    assert "no plug-in module" in failing(["plan", "curriculum", "--micro", "--plugin", "no_such_module"], capsys)
+
+
+def test_listing_names_recipes_and_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    assert "single-think-solution" in capsys.readouterr().out
+    assert main(["list", "--parts"]) == 0
+    assert "no_rethink" in capsys.readouterr().out
+
+
+def test_measuring_one_model(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "m"
+    arguments = ["evaluate", f"scripted:{toy.script}", "--problems", str(toy.problems), "--samples", "2", "--instruction", ""]
+    assert main([*arguments, "--out", str(out), "--quiet"]) == 0
+    found = json.loads((out / "metrics.json").read_text())["evaluation"]["measured"]["benchmarks"]
+    assert next(iter(found.values()))["pass_at_1"]["value"] == 0.875
+    assert "level 2" in capsys.readouterr().out
+
+
+def test_imported_traces_are_verified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        {"problem": "1 + 1?", "answer": "2", "thinking": "Wait, but one and one.", "content": "\\boxed{2}"},
+        {"problem": "2 + 2?", "answer": "4", "thinking": "Hmm.", "content": "\\boxed{5}"},
+    ]
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["import", str(path), "--verify", "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "correct: 1" in printed
+    assert "incorrect: 1" in printed
+    assert "wait: 1" in printed
+    assert "does not exist" in failing(["import", str(tmp_path / "no.jsonl"), "--out", str(tmp_path / "o2")], capsys)
+
+
+def test_status_of_something_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "is not a run folder" in failing(["status", str(tmp_path)], capsys)
+    assert "holds no metrics.json" in failing(["report", str(tmp_path)], capsys)
