@@ -18,6 +18,8 @@ _TAIL_CHARS = 20_000
 """Unmarked answers are looked for in this many last characters: the end of a solution, at a bounded cost."""
 
 _LINE = re.compile(r"(?:\banswer\b[*_]*[ \t]*(?:is\b|:|=)|####)[ \t]*[:=]?([^\n]+)", re.IGNORECASE)
+_POLITE = re.compile(r"\.?\s*I hope (?:it|this) is correct.*", re.IGNORECASE)
+"""What models trained on Minerva's prompt add to their answer."""
 _MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?")
 
@@ -62,7 +64,9 @@ def _last(pattern: re.Pattern[str], text: str) -> str | None:
 
 def _unwrapped(line: str) -> str:
     """A line without its formula marks, emphasis and full stop; of "$x=5$, as claimed" the formula."""
-    bare = line.strip().strip("*_ ").strip()
+    while nested := _LINE.search(line):
+        line = nested[1]
+    bare = _POLITE.sub("", line).strip().strip("*_ ").strip()
     if match := _MATH.match(bare):
         return next(group for group in match.groups() if group).strip()
     return bare.rstrip(".").strip().strip("*_").strip()

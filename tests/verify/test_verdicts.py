@@ -61,6 +61,7 @@ def test_a_quick_verdict_is_the_verdict(verifier: Verifier, problem: Problem, ri
         ("**Final Answer:** $x=3$, as claimed", "answer_line", "x=3"),
         ("The answer is **7**", "answer_line", "7"),
         ("answer: 1\nno, answer: 2", "answer_line", "2"),
+        ("Final Answer: The final answer is 12. I hope it is correct.", "answer_line", "12"),
         ("total\n#### 1,234", "answer_line", "1,234"),
         (r"so \(a+b\) holds", "math_span", "a+b"),
         ("we get 3 and 1,000.5 then", "number", "1,000.5"),
