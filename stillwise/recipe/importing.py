@@ -12,12 +12,12 @@ from stillwise.problems.import_traces import import_files
 from stillwise.recipe.schema import PLAINEST
 from stillwise.records import Problem, Trace, Verdict
 from stillwise.runtime.graders import GraderPool
-from stillwise.score.rethink import by_paradigm
+from stillwise.score.rethink import rethink_rates
 
 
 def import_lines(files: Sequence[Path], out: Path, *, verify: bool) -> list[str]:
     """Import the files into ``out`` and say what came, one figure a line."""
-    summary = import_files(files, out, verify=_graded if verify else None, measure=by_paradigm)
+    summary = import_files(files, out, verify=_graded if verify else None, measure=rethink_rates)
     return [*_lines(summary, ""), f"tables: {out}"]
 
 

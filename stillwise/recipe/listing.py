@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from stillwise.arrows import Paradigm, Source
 from stillwise.parts import Part, builtin_catalogue, plain
 from stillwise.recipe.load import known_recipes, load
 from stillwise.recipe.schema import ARROWS, Method
@@ -29,7 +30,7 @@ def part_lines() -> list[str]:
     """Each arrow's parts with their fields and defaults."""
     catalogue = builtin_catalogue()
     lines = []
-    for word, arrow in ARROWS.items():
+    for word, arrow in {**ARROWS, "problems": Source, "paradigm": Paradigm}.items():
         lines.append(f"{word} ({arrow.__name__})")
         lines += [line for kind in catalogue.of_arrow(arrow) for line in _part(catalogue.parts[kind])]
     return lines

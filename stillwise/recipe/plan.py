@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +47,8 @@ class Plan:
     num_problems: int
     num_problems_known: bool
     """False where the source cannot be read here and the binding's number is used."""
+    benchmarks: Mapping[str, int]
+    """Problems of each benchmark."""
     bounds: tuple[Bound, ...]
 
     @property
@@ -92,7 +94,7 @@ def make_plan(loaded: Loaded, out: Path | None = None) -> Plan:
         num -= sizes[HELD_OUT]
     samples = {name: spec.samples for name, spec in binding.benchmarks.items()}
     bounds = [_bound(step, num, sizes, samples, loaded, out) for step in loaded.method.steps]
-    return Plan(loaded=loaded, num_problems=num, num_problems_known=known, bounds=tuple(bounds))
+    return Plan(loaded=loaded, num_problems=num, num_problems_known=known, benchmarks=sizes, bounds=tuple(bounds))
 
 
 def _count(loaded: Loaded) -> tuple[int, bool]:
@@ -159,7 +161,13 @@ def plan_lines(plan: Plan) -> list[str]:
     note = "" if plan.num_problems_known else " (stated by the binding; the source is not read)"
     lines = [f"{loaded.method.paper.title}: {loaded.method.name}, binding {loaded.binding_name}"]
     lines += [f"  {role}: {model}{_others(loaded, role)}" for role, model in binding.roles.items()]
-    lines += [f"problems: {plan.num_problems:,}{note}", "", f"{'step':<18}{'does':<28}{'requests ≤':>14}{'tokens ≤':>20}"]
+    sizes = ", ".join(f"{name} {size:,}" for name, size in plan.benchmarks.items())
+    lines += [
+        f"problems: {plan.num_problems:,}{note}",
+        f"measured on: {sizes}",
+        "",
+        f"{'step':<18}{'does':<28}{'requests ≤':>14}{'tokens ≤':>20}",
+    ]
     lines += [_row(bound) for bound in plan.bounds]
     lines += ["", f"teacher requests at most {plan.teacher_requests:,}; with evaluation {plan.requests:,}"]
     lines += [f"tokens generated at most {plan.generated_tokens:,}, trained at most {plan.trained_tokens:,}"]

@@ -30,7 +30,9 @@ def test_columns_of_ones_own_problems(tmp_path: Path, capsys: pytest.CaptureFixt
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     plan = ["plan", "curriculum", "--micro", "--problems", str(path), "--column", "answer=gold"]
     assert main([*plan, "--column", "question=ask"]) == 0
-    assert "problems: 40" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "problems: 36" in printed
+    assert "measured on: heldout 4" in printed
     assert "did you mean 'ask'" in failing([*plan, "--column", "question=aks"], capsys)
     assert "did you mean 'question'" in failing([*plan, "--column", "questio=ask"], capsys)
 
