@@ -59,7 +59,7 @@ def _pattern(words: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)", re.IGNORECASE)
 
 
-def by_paradigm(
+def rethink_rates(
     traces: Iterable[Trace], scorer: RethinkWords | None = None, count_tokens: Callable[[str], int] | None = None
 ) -> dict[str, dict[str, Any]]:
     """For each paradigm: traces, mean and median length, rethink words per 1,000 words, and each word's count.

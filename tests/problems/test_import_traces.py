@@ -17,7 +17,7 @@ from stillwise.records import Failure, Finish, Outcome, Problem, Trace
 from stillwise.runtime import tables
 from stillwise.runtime.graders import GraderPool
 from stillwise.runtime.tables import Judged, Scored
-from stillwise.score.rethink import by_paradigm
+from stillwise.score.rethink import rethink_rates
 from stillwise.verify import ByAnswerKind
 
 FULL = "<think>\nWait, 1+1.\n</think>\n\nSo \\boxed{2}"
@@ -114,7 +114,7 @@ def test_import_writes_tables_verdicts_and_a_summary(write: Callable[..., Path],
     plain = write({"question": ASK, "answer": "2", "model": "m", "output": r"\boxed{1 + 1}"}, name="plain.jsonl")
     with GraderPool(workers=1) as pool:
         summary = import_files(
-            [think, plain], tmp_path / "out", verify=partial(pool.verify, ByAnswerKind()), measure=by_paradigm
+            [think, plain], tmp_path / "out", verify=partial(pool.verify, ByAnswerKind()), measure=rethink_rates
         )
     traces = tables.read(tmp_path / "out" / "traces.parquet", Trace)
     outcomes = {j.trace_id: j.verdict.outcome for j in tables.read(tmp_path / "out" / "verdicts.parquet", Judged)}

@@ -15,7 +15,7 @@ from stillwise.problems.import_traces import import_files
 from stillwise.records import Outcome, Problem, Trace
 from stillwise.runtime import tables
 from stillwise.runtime.graders import GraderPool
-from stillwise.score.rethink import by_paradigm
+from stillwise.score.rethink import rethink_rates
 from stillwise.verify import ByAnswerKind, Maths
 
 pytestmark = pytest.mark.realdata
@@ -24,7 +24,7 @@ Real = Callable[[str], Path]
 
 def imported(out: Path, *paths: Path) -> dict[str, Any]:
     with GraderPool() as pool:
-        return import_files(list(paths), out, verify=partial(pool.verify, ByAnswerKind()), measure=by_paradigm)
+        return import_files(list(paths), out, verify=partial(pool.verify, ByAnswerKind()), measure=rethink_rates)
 
 
 @pytest.mark.parametrize("name", ["traces_deepseek_r1_math_5.jsonl", "traces_ollama_math_5.jsonl"])

@@ -6,7 +6,7 @@ import pytest
 
 from stillwise.records import Trace, thinking_spans
 from stillwise.sample.paradigms import RETHINK_WORDS
-from stillwise.score.rethink import RethinkWords, by_paradigm, count
+from stillwise.score.rethink import RethinkWords, count, rethink_rates
 
 WORDS = RethinkWords().words
 
@@ -53,9 +53,9 @@ def test_scope_and_nothing_to_count() -> None:
 
 
 def test_rates_pool_words_and_names_the_unit() -> None:
-    table = by_paradigm([trace("wait a b c"), trace("d e f g h i"), trace("x y", "no_think", 7), trace("x z", "no_think", 9)])
+    table = rethink_rates([trace("wait a b c"), trace("d e f g h i"), trace("x y", "no_think", 7), trace("x z", "no_think", 9)])
     assert table["think"]["rethink_per_1000_words"] == 100.0
     assert (table["think"]["length_unit"], table["think"]["mean_length"]) == ("words", 5.0)
     assert (table["no_think"]["length_unit"], table["no_think"]["mean_length"]) == ("tokens as generated", 8.0)
-    assert by_paradigm([trace("a b")], count_tokens=len)["think"]["length_unit"] == "tokens of the text"
-    assert by_paradigm([trace("a b")], count_tokens=len)["think"]["mean_length"] == 3
+    assert rethink_rates([trace("a b")], count_tokens=len)["think"]["length_unit"] == "tokens of the text"
+    assert rethink_rates([trace("a b")], count_tokens=len)["think"]["mean_length"] == 3
