@@ -32,8 +32,8 @@ def answer_start(opened: str, prefill: str) -> str:
 
 def check_one_opening(prompt: str, start: str, user: str) -> None:
     """Refuses a prompt in which more than one ``<think>`` stands after the user's message."""
-    _, found, tail = prompt.rpartition(user.strip())
-    count = ((tail if found else prompt) + start).count(THINK_OPEN)
+    tail = prompt[prompt.rfind(user.strip()) + len(user.strip()) :] if user.strip() in prompt else prompt
+    count = (tail + start).count(THINK_OPEN)
     if count > 1:
         raise UserError(
             f"the rendered prompt opens {count} thoughts after the question; exactly one {THINK_OPEN} may stand there. "

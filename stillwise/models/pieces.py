@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>\Z")
@@ -25,7 +26,7 @@ def token_pieces(tokenizer: Any, size: int) -> list[bytes]:
     return pieces
 
 
-def text_of(pieces: list[bytes], token_ids: list[int]) -> str:
+def text_of(pieces: Sequence[bytes], token_ids: Sequence[int]) -> str:
     """The text of generated tokens as the continuation of a prompt (a leading space survives)."""
     return b"".join(pieces[i] for i in token_ids).decode("utf-8", "replace")
 

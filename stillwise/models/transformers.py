@@ -86,13 +86,13 @@ class TransformersModel:
     def _model(self) -> Any:
         import torch
         from transformers import AutoModelForCausalLM
-        from transformers.utils import logging
+        from transformers.utils.logging import disable_progress_bar
 
         self._tokenizer  # noqa: B018 -- a folder without a template is refused before gigabytes are read
-        logging.disable_progress_bar()
+        disable_progress_bar()  # type: ignore[no-untyped-call]
         options = {"trust_remote_code": False, "use_safetensors": True, "local_files_only": True}
         try:
-            model = AutoModelForCausalLM.from_pretrained(
+            model: Any = AutoModelForCausalLM.from_pretrained(
                 self._folder, config=self._config, dtype=getattr(torch, self._dtype), attn_implementation="sdpa", **options
             )
         except (ValueError, OSError, KeyError) as err:
