@@ -43,7 +43,7 @@ Input = Annotated[str, _InputMark]
 class Fields(BaseModel):
     """A frozen group of fields inside a part (no behaviour of its own)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
 
 
 class Part(Fields, ABC):

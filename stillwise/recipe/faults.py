@@ -69,6 +69,10 @@ class Document:
             raise RecipeError(self.path, self.faults)
 
 
+# libyaml's loader builds the same safe values ten times as fast, which a command that must be instant notices.
+_SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
 def read_document(path: Path) -> Document:
     """The file as data; a syntax error, a key written twice and a missing file are clear errors."""
     try:
@@ -84,8 +88,9 @@ def read_document(path: Path) -> Document:
 def parse_document(text: str, path: str) -> Document:
     """The text as data with lines; faults of syntax are raised at once, for nothing else can be known."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        loader = _SafeLoader(text)
+        node = loader.get_single_node()
+        data = loader.construct_document(node) if node is not None else None
     except yaml.YAMLError as err:
         mark = getattr(err, "problem_mark", None)
         line = mark.line + 1 if mark else None
