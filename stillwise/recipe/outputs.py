@@ -156,7 +156,7 @@ def _recipe_section(work: Work, facts: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "departures": list(loaded.method.departures),
         "seed": facts["seed"],
-        **({"command": facts["command"]} if facts.get("command") else {}),
+        "command": facts["command"],
     }
 
 

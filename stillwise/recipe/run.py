@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -169,10 +169,19 @@ def _facts(work: Work) -> dict[str, Any]:
     return {
         "seed": work.seeds.run,
         "seeds_by_arrow": dict(work.seeds.by_arrow),
-        "command": shlex.join(["stillwise", *sys.argv[1:]]) if Path(sys.argv[0]).name == "stillwise" else None,
+        "command": _command(work),
         "versions": versions(),
         "threads": work.threads,
     }
+
+
+def _command(work: Work) -> str:
+    """What repeats the run, without this machine's folders: recipe, binding, overrides, seed."""
+    loaded = work.loaded
+    given = [override for override in loaded.overrides if override.origin == "--set"]
+    changes = [word for override in given for word in ("--set", f"{override.path}={json.dumps(override.value)}")]
+    words = ["stillwise", "run", loaded.method.name, "--binding", loaded.binding_name, *changes]
+    return shlex.join([*words, "--seed", str(work.seeds.run), "--out", "DIR"])
 
 
 def versions() -> dict[str, str]:
