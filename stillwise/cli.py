@@ -45,10 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    from stillwise import __version__
+    import stillwise
 
-    parser = argparse.ArgumentParser(prog="stillwise", description=__import__("stillwise").__doc__)
-    parser.add_argument("--version", action="version", version=f"stillwise {__version__}")
+    parser = argparse.ArgumentParser(prog="stillwise", description=stillwise.__doc__)
+    parser.add_argument("--version", action="version", version=f"stillwise {stillwise.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _run_parser(commands)
     _check_parser(commands)
