@@ -58,7 +58,8 @@ def test_no_wave_follows_when_all_are_solved(bench: Any) -> None:
 
 def test_seeds_come_from_names(bench: Any) -> None:
     made = bench(solved_at({}), seed=77)
-    traces = [s.trace for s in Rejection(by="reasoner", paradigm=Think(), tries=2).sample(PROBLEMS, made.tools)]
+    found = Rejection(by="reasoner", paradigm=Think(), tries=2).sample(PROBLEMS, made.tools)
+    traces = [one.trace for one in found if isinstance(one, Sampled)]
     expected = [derive_seed(77, "s", "reasoner", "think", p.id, k) for k in range(2) for p in PROBLEMS]
     assert [t.seed for t in traces] == expected
     assert len({t.seed for t in traces}) == len({t.id for t in traces}) == 10
