@@ -3,7 +3,7 @@
 Attention runs row by row over slices of the packed sequence: exact by construction, and the work grows with the sum of
 squared row lengths instead of the square of their sum. Everything else in the network works on the packed tokens at once.
 
-Dimensions: T packed tokens, H heads, D head width, S supervised positions, V vocabulary.
+Dimensions: T packed tokens, L tokens of one row, H heads, D head width, S supervised positions, V vocabulary.
 """
 
 from __future__ import annotations
@@ -101,21 +101,22 @@ def row_attention(module: Any, query: Tensor, key: Tensor, value: Tensor, attent
     if bounds is None:
         raise StillwiseError("packed attention was called without row bounds: rows would see each other")
     _check_call(query, key, attention_mask, options, bounds)
-    window = options.get("sliding_window")
-    parts = []
-    for begin, end in bounds:
-        parts.append(
-            scaled_dot_product_attention(
-                query[:, :, begin:end],
-                key[:, :, begin:end],
-                value[:, :, begin:end],
-                attn_mask=_window_mask(end - begin, window, query.device),
-                is_causal=not _cuts(window, end - begin),
-                dropout_p=float(options.get("dropout") or 0.0),
-                scale=options.get("scaling"),
-                enable_gqa=query.shape[1] != key.shape[1],
-            ).transpose(1, 2)
+    lengths = [end - begin for begin, end in bounds]
+    window, parts = options.get("sliding_window"), []
+    tensors: tuple[Any, ...] = (query, key, value)
+    # One split each: slicing row by row would fill a gradient of the whole pack's size for every row.
+    for length, query_1HLD, key_1HLD, value_1HLD in zip(lengths, *(x.split(lengths, dim=2) for x in tensors), strict=True):
+        out_1HLD = scaled_dot_product_attention(
+            query_1HLD,
+            key_1HLD,
+            value_1HLD,
+            attn_mask=_window_mask(length, window, query.device),
+            is_causal=window is None or window >= length,
+            dropout_p=float(options.get("dropout") or 0.0),
+            scale=options.get("scaling"),
+            enable_gqa=query.shape[1] != key.shape[1],
         )
+        parts.append(out_1HLD.transpose(1, 2))
     return torch.cat(parts, dim=1), None
 
 
@@ -127,10 +128,6 @@ def _check_call(query: Tensor, key: Tensor, mask: Tensor | None, options: Mappin
         raise StillwiseError("packed attention takes one packed sequence and no mask: rows would see each other")
     if not query.shape[2] == key.shape[2] == bounds[-1][1]:
         raise StillwiseError("packed attention was called with a cache or with bounds of another sequence")
-
-
-def _cuts(window: int | None, length: int) -> bool:
-    return window is not None and window < length
 
 
 def _window_mask(length: int, window: int | None, device: Any) -> Tensor | None:
