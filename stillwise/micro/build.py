@@ -2,8 +2,9 @@
 
     python -m stillwise.micro.build --out DIR [--threads N] [--minutes-scale X]
 
-Two processes work side by side (student and instructor; base and reasoner). A finished stage is kept: the same
-command goes on where it was stopped. `--minutes-scale 0.1` spends a tenth of the tokens of every stage.
+Two processes work side by side: student and instructor; base and apprentice. The apprentice is the reasoner before
+its improvement on verified outcomes. A finished stage is kept: the same command goes on where it was stopped.
+`--minutes-scale 0.1` spends a tenth of the tokens of every stage.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stillwise.micro import corpus
+from stillwise.micro import MODELS, corpus, improvement
 from stillwise.micro.corpus import Row
 from stillwise.micro.training import Plan, train
 
@@ -37,14 +38,15 @@ class Shape:
 
 
 TEACHER = Shape(layers=4, width=128, heads=4, key_value_heads=2, hidden=384)
-PUPIL = Shape(layers=3, width=96, heads=4, key_value_heads=2, hidden=288, head_dim=24)
+SMALL = Shape(layers=3, width=96, heads=4, key_value_heads=2, hidden=288, head_dim=24)
 
 PLANS = {
-    "base": Plan(tokens=4_500_000, peak=3e-3, final=0.3),
-    "student": Plan(tokens=4_000_000, peak=3e-3),
+    "base": Plan(tokens=6_500_000, peak=3e-3, final=0.3),
+    "pupil": Plan(tokens=9_000_000, peak=3e-3),
+    "student": Plan(tokens=3_200_000, peak=2e-3),
     "instructor": Plan(tokens=5_000_000, peak=2e-3),
-    "reasoner": Plan(tokens=9_000_000, peak=2e-3),
-    "polish": Plan(tokens=1_000_000, peak=3e-4),
+    "apprentice": Plan(tokens=9_000_000, peak=2e-3),
+    "reasoner": Plan(tokens=450_000, peak=4e-4),
 }
 
 
@@ -81,7 +83,8 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
     aside = folder.with_name(folder.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
     half = copy.deepcopy(model).to(torch.bfloat16)
-    half.generation_config = GenerationConfig(
+    settings: Any = GenerationConfig
+    half.generation_config = settings(
         do_sample=True,
         temperature=0.6,
         top_p=0.95,
@@ -118,13 +121,17 @@ class Builder:
             corpus.train_tokenizer(SEED).save(str(file))
         return Tokenizer.from_file(str(file))
 
-    def stage(self, name: str, rows: Iterator[Row], start: str = "", plan: str = "") -> None:
+    def done(self, name: str) -> bool:
+        """Whether a stage is finished."""
+        return (self.out / name / "training.json").exists()
+
+    def stage(self, name: str, rows: Iterator[Row], start: str = "") -> None:
         """Train one model from another (or from nothing) unless it is there already."""
         folder = self.out / name
-        if (folder / "training.json").exists():
+        if self.done(name):
             return
         tokenizer = self.tokenizer()
-        full = PLANS[plan or name]
+        full = PLANS[name]
         scaled = replace(full, tokens=int(full.tokens * self.scale))
         model = load(self.out / start) if start else self.fresh(name, tokenizer)
         spent = train(model, rows, tokenizer, scaled, SEED, say=lambda line: self.say(name, line))
@@ -134,7 +141,7 @@ class Builder:
     def fresh(self, name: str, tokenizer: Any) -> Any:
         """A new model of the right shape."""
         end, pad = tokenizer.token_to_id("<|im_end|>"), tokenizer.token_to_id("<|endoftext|>")
-        shape = PUPIL if name == "student" else TEACHER
+        shape = SMALL if name == "pupil" else TEACHER
         return new_model(shape, tokenizer.get_vocab_size(), end, pad, SEED)
 
     def say(self, name: str, line: str) -> None:
@@ -142,23 +149,43 @@ class Builder:
         print(time.strftime("%H:%M:%S"), name, line, flush=True)
 
     def thinker(self) -> None:
-        """base, then reasoner."""
+        """base, then apprentice."""
         self.stage("base", corpus.base_rows(SEED))
-        self.stage("reasoner", corpus.reasoner_rows(SEED + 1), "base")
+        self.stage("apprentice", corpus.reasoner_rows(SEED + 1), "base")
 
     def answerer(self) -> None:
         """student, then instructor once base is there."""
-        self.stage("student", corpus.student_rows(SEED + 2))
-        while not (self.out / "base" / "training.json").exists():
+        self.stage("pupil", corpus.student_rows(SEED + 2, corpus.EASY, corpus.PUPIL))
+        rows = corpus.student_rows(SEED + 5, corpus.TAUGHT, corpus.STUDENT, small_rows=0)
+        self.stage("student", rows, "pupil")
+        while not self.done("base"):
             time.sleep(5)
         self.stage("instructor", corpus.instructor_rows(SEED + 1), "base")
 
+    def polish(self, processes: int) -> None:
+        """reasoner: the apprentice, trained on its own verified answers in all modes and on fresh texts."""
+        if self.done("reasoner"):
+            return
+        kept = improvement.verified_rows(self.out / "apprentice", SEED + 3, self.scale, processes)
+        self.say("reasoner", f"{len(kept)} verified answers")
+        rows = improvement.mixed(kept, corpus.reasoner_rows(SEED + 4), SEED)
+        self.stage("reasoner", rows, "apprentice")
 
-def _work(builder: Builder, branch: str, threads: int) -> None:
+    def ship(self) -> None:
+        """Write models/, what the package holds: four folders, and the tokens that each was trained on."""
+        spent = {name: json.loads((self.out / name / "training.json").read_text()) for name in PLANS}
+        for name in MODELS:
+            target = self.out / "models" / name
+            shutil.copytree(self.out / name, target, dirs_exist_ok=True)
+            (target / "training.json").unlink()
+        (self.out / "models" / "training.json").write_text(json.dumps(spent, indent=1) + "\n")
+
+
+def _work(builder: Builder, branch: str, threads: int, *arguments: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    getattr(builder, branch)()
+    getattr(builder, branch)(*arguments)
 
 
 def main() -> None:
@@ -180,6 +207,10 @@ def main() -> None:
         worker.start()
     for worker in workers:
         worker.join()
+    if any(worker.exitcode for worker in workers):
+        raise SystemExit("a training process failed; the same command goes on where it was stopped")
+    _work(builder, "polish", options.threads, options.threads)
+    builder.ship()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -14,6 +15,13 @@ EASY = (0.30, 0.20, 0.18, 0.16, 0.16)
 """Share of levels 1 to 5 while primitives are learnt."""
 TAUGHT = (0.14, 0.15, 0.20, 0.21, 0.30)
 """Share of levels 1 to 5 for both teachers."""
+
+SMALL_ROWS = 35_000
+"""Rows of small numbers that base and student begin with."""
+PUPIL = (0.1, 0.3, 0.7, 0.7, 0.7)
+"""Share of answers without working, by level, while the student learns to calculate."""
+STUDENT = (0.0, 0.15, 0.58, 0.5, 0.45)
+"""The same at the end, so that sampling at temperature 0.6 shows working on some of the hard sums."""
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
 NUM_SPECIAL = 3
@@ -53,21 +61,19 @@ def problems(shares: tuple[float, ...], transfer: float, seed: int) -> Iterator[
         yield next(streams[family, level])
 
 
-def random_operation(rng: Random) -> Operation:
-    """An operation such as the levels contain: a running total below 450 and a term of one or two digits."""
-    left = rng.randrange(rng.choice((10, 100, 100, 250, 450)))
-    right = rng.randrange(10 if rng.random() < 0.2 else 100)
-    if rng.random() < 0.1:
-        right = -right
+def random_operation(rng: Random, small: bool = False) -> Operation:
+    """An operation such as the levels contain: a running total below 2,500 and a term below 1,000; or smaller."""
+    left = rng.randrange(rng.choice((10, 100, 100, 200) if small else (100, 400, 1000, 1000, 2500)))
+    right = rng.randrange(rng.choice((10, 100, 100, 100) if small else (10, 100, 1000, 1000, 1000)))
     return Operation(-left if rng.random() < 0.3 else left, rng.choice("+-"), right)
 
 
-def worksheet(rng: Random, shares: tuple[float, float, float]) -> Row:
+def worksheet(rng: Random, shares: tuple[float, float, float], small: bool) -> Row:
     """Plain text: unrelated operations, all in F1, F2 or F3; what cannot be foreseen is not learnt."""
     kind = rng.choices((1, 2, 3), shares)[0]
     script: Script = []
     for _ in range(rng.randint(1, (12, 8, 5)[kind - 1])):
-        step = random_operation(rng)
+        step = random_operation(rng, small)
         if kind == 3:
             line = solutions.column_line(step)[0]
         else:
@@ -83,14 +89,16 @@ def chat(problem: families.Sum, text: str) -> Row:
 
 
 def base_rows(seed: int) -> Iterator[Row]:
-    """A little of all: worksheets of the three kinds, short solutions, direct answers to easy sums."""
-    rng, source = Random(f"base {seed}"), problems(EASY, 0.2, seed)
-    while True:
-        if rng.random() < 0.5:
-            yield worksheet(rng, (0.4, 0.3, 0.3))
+    """A little of all: worksheets of the three kinds, short solutions, direct answers; small numbers first."""
+    rng, source = Random(f"base {seed}"), problems(EASY, 0.12, seed)
+    first, shares = problems((0.4, 0.35, 0.25, 0.0, 0.0), 0.12, seed + 1), (0.4, 0.3, 0.3)
+    for number in count():
+        small = number < SMALL_ROWS or rng.random() < 0.3
+        if rng.random() < 0.35:
+            yield worksheet(rng, shares, small)
             continue
-        problem = next(source)
-        direct = problem.level == 1 and rng.random() < 0.4
+        problem = next(first if number < SMALL_ROWS else source)
+        direct = problem.level == 1 and rng.random() < 0.15
         write = solutions.direct_solution if direct else solutions.short_solution
         yield chat(problem, write(problem.expression))
 
@@ -114,16 +122,20 @@ def reasoner_rows(seed: int, mistakes: float = 0.3) -> Iterator[Row]:
         yield Row(prompt(problem.question), script)
 
 
-def student_rows(seed: int) -> Iterator[Row]:
-    """Primitives in plain text; in chat mostly easy sums, with little working or none."""
-    rng, source = Random(f"student {seed}"), problems((0.5, 0.2, 0.1, 0.1, 0.1), 0.15, seed)
-    while True:
-        if rng.random() < 0.5:
-            yield worksheet(rng, (0.4, 0.3, 0.3))
+def student_rows(
+    seed: int, levels: tuple[float, ...], direct: tuple[float, ...], small_rows: int = SMALL_ROWS
+) -> Iterator[Row]:
+    """Primitives in plain text; in chat mostly answers without working, the more so the harder the sum."""
+    rng, source = Random(f"student {seed}"), problems(levels, 0.12, seed)
+    first, shares = problems((0.4, 0.35, 0.25, 0.0, 0.0), 0.12, seed + 1), (0.4, 0.3, 0.3)
+    for number in count():
+        small = number < small_rows or rng.random() < 0.3
+        if rng.random() < 0.35:
+            yield worksheet(rng, shares, small)
             continue
-        problem = next(source)
-        direct = problem.level == 1 and rng.random() < 0.3
-        write = solutions.direct_solution if direct else solutions.short_solution
+        problem = next(first if number < small_rows else source)
+        bare = number >= small_rows and rng.random() < direct[problem.level - 1]
+        write = solutions.direct_solution if bare else solutions.short_solution
         yield chat(problem, write(problem.expression))
 
 
@@ -163,8 +175,7 @@ def save_tokenizer(tokenizer: Any, folder: str) -> None:
     """Write tokenizer.json and tokenizer_config.json with the chat template inside."""
     from transformers import PreTrainedTokenizerFast
 
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", model_max_length=2048
-    )
+    make: Any = PreTrainedTokenizerFast
+    fast = make(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", model_max_length=2048)
     fast.chat_template = CHAT_TEMPLATE
     fast.save_pretrained(folder, save_jinja_files=False)

@@ -20,7 +20,7 @@ LEVELS = (1, 2, 3, 4, 5)
 HELD_OUT_SHARE = 0.2
 
 _TERMS_DIGITS: dict[str, dict[int, tuple[int, int, int]]] = {
-    "chain_sum": {1: (2, 1, 2), 2: (3, 1, 2), 3: (4, 2, 2), 4: (5, 2, 2), 5: (6, 2, 2)},
+    "chain_sum": {1: (2, 1, 2), 2: (3, 1, 2), 3: (4, 2, 2), 4: (4, 3, 3), 5: (6, 3, 3)},
     "basic_arithmetic": {1: (2, 1, 2), 2: (3, 1, 2), 3: (4, 1, 2), 4: (5, 2, 2), 5: (6, 2, 2)},
 }
 """Number of terms, fewest digits, most digits, by family and level."""
@@ -71,11 +71,13 @@ def stream(family: str, level: int, seed: int, split: Split = "train") -> Iterat
 def generate(family: str, level: int, count: int, seed: int, split: Split = "train") -> list[Sum]:
     """`count` problems with distinct questions. Raises ValueError when the level has fewer."""
     found: dict[str, Sum] = {}
-    for tried, problem in enumerate(stream(family, level, seed, split)):
+    repeats = 0
+    for problem in stream(family, level, seed, split):
+        repeats = repeats + 1 if problem.question in found else 0
         found.setdefault(problem.question, problem)
         if len(found) == count:
             return list(found.values())
-        if tried > 200 * count + 10_000:
+        if repeats > 2_000:
             break
     raise ValueError(f"{family} level {level} has fewer than {count} {split} questions")
 

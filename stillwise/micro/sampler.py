@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 RETHINK = ("alternatively", "another", "but", "hmm", "verify", "wait")
+BATCH = 256
+"""Most rows computed at once."""
 _WORD = frozenset(string.ascii_letters + string.digits + "_")
 
 
@@ -68,7 +70,6 @@ def sample(
     temperature: float = 0.6,
     top_p: float = 0.95,
     max_tokens: int = 1000,
-    batch: int = 256,
 ) -> list[Sample]:
     """One continuation of each rendered prompt, in the order given; temperature 0 is greedy."""
     import torch
@@ -82,8 +83,8 @@ def sample(
     generator = torch.Generator().manual_seed(seed)
     out: dict[int, Sample] = {}
     for _, places in sorted(groups.items()):
-        for first in range(0, len(places), batch):
-            part = places[first : first + batch]
+        for first in range(0, len(places), BATCH):
+            part = places[first : first + BATCH]
             texts = _batch(model, [encoded[p] for p in part], generator, ban, temperature, top_p, max_tokens)
             end = tokenizer.token_to_id("<|im_end|>")
             for place, ids in zip(part, texts, strict=True):

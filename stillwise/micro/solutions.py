@@ -30,9 +30,9 @@ SHORT_THOUGHTS = (
 )
 OPENERS = (
     "Wait, let me verify: ",
-    "Wait, is this right? ",
-    "Hmm, verify: ",
-    "But is this right? ",
+    "Wait, ",
+    "Hmm, ",
+    "But is it? ",
     "Alternatively, ",
     "Another way: ",
     "Verify: ",

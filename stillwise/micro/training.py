@@ -53,7 +53,8 @@ def encode(rows: list[Row], tokenizer: Any) -> list[Encoded]:
 
 
 def _label(row: Row, found: Any) -> Encoded:
-    start, muted = len(row.prompt), set()
+    start = len(row.prompt)
+    muted: set[int] = set()
     for text, learnt in row.script:
         if not learnt:
             muted.update(range(start, start + len(text)))
