@@ -29,7 +29,7 @@ format: venv          ## reformat, and fix what can be fixed
 	@$(PY) -m ruff check --fix .
 
 docs: venv            ## what is generated in README and docs: the table of recipes, the drawing
-	@$(PY) tools/generate.py
+	@$(PY) -m tools.generate
 
 venv:                 ## the virtual environment alone
 	@tools/setup.sh

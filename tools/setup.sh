@@ -9,7 +9,7 @@ ready=$venv/.ready
 making=$venv-making
 torch_cpu_index=https://download.pytorch.org/whl/cpu
 
-digest=$(cat pyproject.toml constraints.txt tools/setup.sh | cksum)
+digest=$({ sed '/^\[tool/,$d' pyproject.toml; cat constraints.txt tools/setup.sh; } | cksum)
 if [ ! -e "$making" ] && [ -x "$venv/bin/python" ] && [ "$(cat "$ready" 2>/dev/null)" = "$digest" ]; then
   exit 0
 fi

@@ -30,7 +30,8 @@ def part_lines() -> list[str]:
     """Each arrow's parts with their fields and defaults."""
     catalogue = builtin_catalogue()
     lines = []
-    for word, arrow in {**ARROWS, "problems": Source, "paradigm": Paradigm}.items():
+    arrows: dict[str, type[Part]] = {**ARROWS, "problems": Source, "paradigm": Paradigm}
+    for word, arrow in arrows.items():
         lines.append(f"{word} ({arrow.__name__})")
         lines += [line for kind in catalogue.of_arrow(arrow) for line in _part(catalogue.parts[kind])]
     return lines

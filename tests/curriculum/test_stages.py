@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from stillwise.arrows import Row
-from stillwise.curriculum import Single, Stages
+from stillwise.curriculum.stages import Single, Stages
 from stillwise.errors import UserError
 from stillwise.parts import inputs_of
 

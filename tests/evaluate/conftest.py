@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from synthetic_run import run_metrics
 
 from stillwise.evaluate.metrics import dumps
+from tests.evaluate.synthetic_run import run_metrics
 
 
 @pytest.fixture(scope="session")

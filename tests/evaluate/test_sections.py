@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from synthetic_run import examined, problems, rejection, run_metrics, solved
 
 from stillwise.evaluate import metrics, sections
 from stillwise.evaluate.sections import Output
 from stillwise.records import Failure, Outcome, Verdict
+from tests.evaluate.synthetic_run import examined, problems, rejection, run_metrics, solved
 
 ASKED = problems(12)
 

@@ -5,8 +5,7 @@ from pydantic import ValidationError
 
 from stillwise.arrows import Row
 from stillwise.parts import inputs_of
-from stillwise.select import CommonSubset, FirstCorrect
-from stillwise.select.correct import level_counts, level_shares
+from stillwise.select.correct import CommonSubset, FirstCorrect, level_counts, level_shares
 
 
 def row(problem: str, output: str, index: int, outcome: str | None = "correct", level: int | None = 1) -> Row:

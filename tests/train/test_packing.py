@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import make_model
 
 from stillwise.errors import StillwiseError, UserError
 from stillwise.train.packing import (
@@ -19,6 +18,7 @@ from stillwise.train.packing import (
     supervised_logits,
 )
 from stillwise.train.render import Row
+from tests.train.conftest import make_model
 
 ARCHITECTURES = ("qwen3", "qwen2", "llama")
 

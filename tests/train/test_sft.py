@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CHATML, Heard, make_tokenizer, sums
 
 from stillwise.arrows import Example, Tools
 from stillwise.errors import StillwiseError, UserError
 from stillwise.records import digest
-from stillwise.train import SFT
 from stillwise.train.folder import whole_folder
 from stillwise.train.render import end_token, render
-from stillwise.train.sft import planned_steps
+from stillwise.train.sft import SFT, planned_steps
+from tests.train.conftest import CHATML, Heard, make_tokenizer, sums
 
 OPENING = CHATML.replace("assistant\\n' }}", "assistant\\n<think>\\n' }}")
 CLOSING = CHATML.replace("assistant\\n' }}", "assistant\\n<think>\\n\\n</think>\\n\\n' }}")
@@ -141,7 +140,7 @@ def test_the_first_loss_is_that_of_plain_rows_however_the_step_is_cut(student: P
         {"packing": False},
         {"gradient_checkpointing": True},
     ]
-    base = {"batch_tokens": 100_000, "epochs": 2, "learning_rate": 1e-3, "warmup_ratio": 0}
+    base: dict[str, Any] = {"batch_tokens": 100_000, "epochs": 2, "learning_rate": 1e-3, "warmup_ratio": 0}
     figures = [train(SFT(**base, **cut), examples, student, tmp_path / str(i), tools) for i, cut in enumerate(cuts)]
     assert [f["steps"] for f in figures] == [2] * len(cuts)
     assert figures[0]["first_loss"] == pytest.approx(plain_loss(student, examples), abs=1e-5)
