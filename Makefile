@@ -9,6 +9,7 @@ help:                 ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' Makefile
 
 demo: venv            ## distil the embedded reasoner into the embedded student, and open the books (5 minutes)
+	@if [ -e $(DEMO)/metrics.json ]; then echo "$(DEMO) is finished; a fresh one: make demo DEMO=runs/again"; fi
 	@.venv/bin/stillwise run curriculum --micro --out $(DEMO)
 
 test: venv            ## the default test suite (8 minutes; no network, no GPU)
