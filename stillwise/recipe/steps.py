@@ -90,14 +90,14 @@ def curriculum(work: Work, step: Step, folder: StepFolder) -> Facts:
 
 def train(work: Work, step: Step, folder: StepFolder) -> Facts:
     """One folder per stage, each trained from the one before; a kill costs the stage at most."""
-    part, tools = cast(Trainer, step.part), work.tools(step)
+    part = cast(Trainer, step.part)
     lessons = tables.read(work.outputs[cast(str, step.source)].path / LESSONS, Lesson)
     role = step.roles[0]
     student, before = student_path(work.roles[role]), work.role_identity(role)
     texts = _texts(work, step, lessons)
     stages, folders = [], []
     for name, group in groupby(lessons, key=lambda lesson: lesson.stage):
-        chosen = list(group)
+        chosen, tools = list(group), work.tools(step, f"{step.name}.{name}")
         examples, failures = _examples(work, part, chosen, texts)
         fingerprint = digest(part.fingerprint, [digest(e.user, e.assistant, e.weight) for e in examples], before, tools.seed)
         stage = work.folder.step(f"{step.name}.{name}", fingerprint)
