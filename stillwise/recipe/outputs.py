@@ -123,7 +123,8 @@ def collect(work: Work, dropped: Mapping[str, list[Failure]], facts: Mapping[str
         step.name: Output(traces=work.traces(step.name), verdicts=work.verdicts(step.name)) for step in _made(work, "traces")
     }
     sampled = {step.name: outputs[step.name] for step in _made(work, "traces") if step.arrow in ("sample", "rewrite")}
-    evaluations = {step.name: _evaluation(work, step) for step in _made(work, "measures")}
+    outcome = outcome_sections(work)
+    evaluations = outcome["evaluation"]
     names = list(evaluations)
     comparisons = [row for i, a in enumerate(names) for b in names[i + 1 :] for row in comparison_section(a, b, evaluations)]
     return {
@@ -132,13 +133,20 @@ def collect(work: Work, dropped: Mapping[str, list[Failure]], facts: Mapping[str
         | {f"benchmark {name}": problems_section(held) for name, held in work.benchmarks.items()},
         "sampling": {name: sampling_section(work.problems, output) for name, output in sampled.items()},
         "selection": {step.name: _selection(work, step) for step in _made(work, "rows")},
-        "training": {step.name: _stages(work, step) for step in _made(work, "model")},
-        "evaluation": evaluations,
+        **outcome,
         "comparison": comparisons,
         "failures": _failures(work, dropped),
         "versions": facts["versions"],
         "examples": example_section(work.problems, sampled),
         "order": {"sampling": list(sampled), "evaluation": names},
+    }
+
+
+def outcome_sections(work: Work) -> dict[str, Any]:
+    """How the students were trained and what they can do: the two sections that a study reads."""
+    return {
+        "training": {step.name: _stages(work, step) for step in _made(work, "model")},
+        "evaluation": {step.name: _evaluation(work, step) for step in _made(work, "measures")},
     }
 
 

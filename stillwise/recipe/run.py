@@ -16,7 +16,7 @@ import stillwise
 from stillwise.arrows import Source
 from stillwise.errors import UserError, blame
 from stillwise.recipe.load import Loaded
-from stillwise.recipe.outputs import publish
+from stillwise.recipe.outputs import outcome_sections, publish
 from stillwise.recipe.roles import check_bindings
 from stillwise.recipe.schema import BenchmarkSet, Step
 from stillwise.recipe.steps import RUNNERS
@@ -48,6 +48,8 @@ class Options:
     progress: Mode | None = None
     until: str | None = None
     """Stop after this step."""
+    publish: bool = True
+    """Write report, traces and student for a reader; a study only wants the figures of training and evaluation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,7 @@ def run(loaded: Loaded, options: Options) -> Result:
                 _step(work, step)
             if step.name == options.until:
                 break
-        metrics = publish(work, dropped, _facts(work))
+        metrics = publish(work, dropped, _facts(work)) if options.publish else outcome_sections(work)
         return Result(out=options.out, metrics=metrics, fresh=tuple(work.fresh))
 
 

@@ -94,7 +94,9 @@ def run_study(name: str, out: Path, *, seeds: int | None = None, threads: int = 
     for seed in range(seeds or study.seeds):
         steps: dict[str, int] = {}
         for label, student in study.students.items():
-            metrics = _one(study, label, student, seed, steps, Options(out=out, threads=threads, progress=progress))
+            metrics = _one(
+                study, label, student, seed, steps, Options(out=out, threads=threads, progress=progress, publish=False)
+            )
             steps[label] = _total_steps(metrics)
             rows[label].append(metrics["evaluation"][student.measure])
     command = f"stillwise study {path.stem}"

@@ -56,7 +56,6 @@ def preload() -> None:
     import torch
     import transformers.trainer  # noqa: F401
 
-
     torch.set_num_threads(1)
 
 
