@@ -34,9 +34,7 @@ def make_tokenizer(template: str | None = CHATML) -> Any:
     trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, special_tokens=SPECIAL, show_progress=False)
     backend.train_from_iterator(CORPUS, trainer)
     backend.add_tokens(["<think>", "</think>"])
-    tokenizer: Any = PreTrainedTokenizerFast(
-        tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<|endoftext|>"
-    )
+    tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     tokenizer.chat_template = template
     return tokenizer
 
