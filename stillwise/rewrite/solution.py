@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
-from stillwise.arrows import Rewriter, Tools
+from pydantic import Field
+
+from stillwise.arrows import Rewriter, Tools, Verifier
 from stillwise.records import Failure, Problem, Span, Trace, digest
 
 
@@ -13,6 +15,8 @@ class ThinkSolution(Rewriter):
     """Only the solution of a Think trace; no model is asked."""
 
     kind: ClassVar[str] = "think_solution"
+    until: Verifier = Field(default="by_answer_kind", validate_default=True)
+    """What verifies the cut text again: its answer must stand in the solution itself."""
 
     def rewrite(self, problem: Problem, trace: Trace, tools: Tools) -> Trace | Failure:
         """The solution as a trace of its own; a trace without a closed thought, or with nothing after it, is a failure."""
