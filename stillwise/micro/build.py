@@ -43,10 +43,12 @@ SMALL = Shape(layers=3, width=96, heads=4, key_value_heads=2, hidden=288, head_d
 PLANS = {
     "base": Plan(tokens=6_500_000, peak=3e-3, final=0.3),
     "pupil": Plan(tokens=9_000_000, peak=3e-3),
-    "student": Plan(tokens=3_200_000, peak=2e-3),
+    "scholar": Plan(tokens=3_200_000, peak=2e-3),
+    "student": Plan(tokens=600_000, peak=8e-4, warmup=20),
     "instructor": Plan(tokens=5_000_000, peak=2e-3),
     "apprentice": Plan(tokens=9_000_000, peak=2e-3),
-    "reasoner": Plan(tokens=450_000, peak=4e-4),
+    "finisher": Plan(tokens=700_000, peak=1e-3, warmup=20),
+    "reasoner": Plan(tokens=300_000, peak=3e-4, warmup=20),
 }
 
 
@@ -157,19 +159,22 @@ class Builder:
         """student, then instructor once base is there."""
         self.stage("pupil", corpus.student_rows(SEED + 2, corpus.EASY, corpus.PUPIL))
         rows = corpus.student_rows(SEED + 5, corpus.TAUGHT, corpus.STUDENT, small_rows=0)
-        self.stage("student", rows, "pupil")
+        self.stage("scholar", rows, "pupil")
+        rows = corpus.student_rows(SEED + 7, corpus.EASIEST, corpus.STUDENT, small_rows=0)
+        self.stage("student", rows, "scholar")
         while not self.done("base"):
             time.sleep(5)
         self.stage("instructor", corpus.instructor_rows(SEED + 1), "base")
 
     def polish(self, processes: int) -> None:
-        """reasoner: the apprentice, trained on its own verified answers in all modes and on fresh texts."""
+        """finisher: the apprentice with a short ending. reasoner: trained on the finisher's verified answers, too."""
         if self.done("reasoner"):
             return
-        kept = improvement.verified_rows(self.out / "apprentice", SEED + 3, self.scale, processes)
+        self.stage("finisher", corpus.reasoner_rows(SEED + 6, corpus.REASONER, lines=False), "apprentice")
+        kept = improvement.verified_rows(self.out / "finisher", SEED + 3, self.scale, processes)
         self.say("reasoner", f"{len(kept)} verified answers")
-        rows = improvement.mixed(kept, corpus.reasoner_rows(SEED + 4), SEED)
-        self.stage("reasoner", rows, "apprentice")
+        fresh = corpus.reasoner_rows(SEED + 4, corpus.REASONER, lines=False)
+        self.stage("reasoner", improvement.mixed(kept, fresh, SEED), "finisher")
 
     def ship(self) -> None:
         """Write models/, what the package holds: four folders, and the tokens that each was trained on."""

@@ -23,6 +23,9 @@ PUPIL = (0.1, 0.3, 0.7, 0.7, 0.7)
 STUDENT = (0.0, 0.15, 0.58, 0.5, 0.45)
 """The same at the end, so that sampling at temperature 0.6 shows working on some of the hard sums."""
 
+EASIEST = (0.45, 0.20, 0.12, 0.11, 0.12)
+"""Share of levels 1 to 5 at the end of the student's training."""
+
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
 NUM_SPECIAL = 3
 """The first three are skipped when decoding; the thought's marks are ordinary added tokens, as in Qwen3."""
@@ -109,16 +112,24 @@ def instructor_rows(seed: int) -> Iterator[Row]:
         yield chat(problem, solutions.short_solution(problem.expression))
 
 
-def reasoner_rows(seed: int, mistakes: float = 0.3) -> Iterator[Row]:
+APPRENTICE = (0.72, 0.05, 0.08, 0.15)
+"""Shares of checked, half checked, unchecked and short thoughts while the reasoner learns to calculate."""
+REASONER = (0.55, 0.04, 0.06, 0.35)
+"""The same at the end: the work after short thoughts needs more practice than its few tokens give."""
+
+
+def reasoner_rows(
+    seed: int, shares: tuple[float, ...] = APPRENTICE, lines: bool = True, mistakes: float = 0.3
+) -> Iterator[Row]:
     """Thoughts of every length at every level: checked, half checked, unchecked, short and empty."""
     rng = Random(f"reasoner {seed}")
     for problem in problems(TAUGHT, 0.12, seed):
-        kind = rng.choices(("checked", "half", "linear", "brief"), (0.72, 0.05, 0.08, 0.15))[0]
+        kind = rng.choices(("checked", "half", "linear", "brief"), shares)[0]
         if kind == "brief":
             script = solutions.brief_answer(problem.expression, rng)
         else:
             checks = {"checked": 1.0, "half": 0.5, "linear": 0.0}[kind]
-            script = solutions.reasoner_answer(problem.expression, rng, checks, mistakes)
+            script = solutions.reasoner_answer(problem.expression, rng, checks, mistakes, lines)
         yield Row(prompt(problem.question), script)
 
 

@@ -283,10 +283,11 @@ def answer_line(value: int) -> str:
     return f"The answer is \\boxed{{{value}}}."
 
 
-def reasoner_answer(expression: str, rng: Random, checks: float, mistakes: float) -> Script:
-    """A worked thought, then the short solution, which copies its results."""
+def reasoner_answer(expression: str, rng: Random, checks: float, mistakes: float, lines: bool = True) -> Script:
+    """A worked thought, then the short solution, which repeats its results; without `lines`, the last one alone."""
     body = thought(expression, rng, checks, mistakes)
-    return [("<think>\n", True), *body, ("</think>\n\n" + short_solution(expression), True)]
+    ending = short_solution(expression) if lines else direct_solution(expression)
+    return [("<think>\n", True), *body, ("</think>\n\n" + ending, True)]
 
 
 def brief_answer(expression: str, rng: Random) -> Script:
