@@ -15,8 +15,7 @@ from stillwise.recipe.run import Result
 def closing_lines(result: Result) -> list[str]:
     """The table, where the report lies, and what to try next."""
     done = "nothing was left to do: every step was found finished" if not result.fresh else ""
-    kept = [_kept(name, section) for name, section in result.metrics["selection"].items()]
-    return [table_text(result.metrics), *kept, *([done] if done else []), *_next(result.out)]
+    return [table_text(result.metrics), *([done] if done else []), *_next(result.out)]
 
 
 def table_text(metrics: Mapping[str, Any]) -> str:
@@ -24,13 +23,6 @@ def table_text(metrics: Mapping[str, Any]) -> str:
     from stillwise.evaluate.report import table
 
     return table(cast(Any, metrics))
-
-
-def _kept(name: str, section: Mapping[str, Any]) -> str:
-    """How many problems a selection kept, and the share of its hardest level (24 % of level 5 in the curriculum paper)."""
-    levels = sorted(level for level in section["share_by_level"] if level.isdigit())
-    hardest = f", {section['share_by_level'][levels[-1]]:.0%} of them level {levels[-1]}" if levels else ""
-    return f"{name}: {section['kept']} of {section['problems']} problems{hardest}"
 
 
 def _next(out: Path) -> list[str]:
