@@ -24,7 +24,8 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from stillwise.errors import UserError, nearest
 from stillwise.records import digest
 
-BUILTIN_FOLDERS = ("problems", "sample", "verify", "score", "rewrite", "select", "curriculum", "train", "evaluate")
+BUILTIN_FOLDERS = ("sample", "verify", "rewrite", "select", "curriculum", "train", "evaluate", "problems", "score")
+"""In the order in which kinds are looked for: what a recipe's steps seldom name comes last and is often not imported."""
 ENTRY_POINT_GROUP = "stillwise.parts"
 
 
@@ -194,10 +195,41 @@ def _arrow_name(part: type[Part]) -> str:
     return next(base.__name__ for base in part.__mro__ if "kind" not in vars(base))
 
 
+class _Installed(Mapping[str, type[Part]]):
+    """The parts of the arrow folders and of installed plug-ins; a folder is imported when those before it lack a kind."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, type[Part]] = {}
+        self._coming = self._modules()
+
+    @staticmethod
+    def _modules() -> Iterator[ModuleType]:
+        for name in (f"stillwise.{folder}" for folder in BUILTIN_FOLDERS):
+            if (spec := importlib.util.find_spec(name)) and spec.origin:
+                yield importlib.import_module(name)
+        yield from (entry.load() for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
+
+    def _whole(self) -> dict[str, type[Part]]:
+        for module in self._coming:
+            self._add(module)
+        return self._found
+
+    def _add(self, module: ModuleType) -> None:
+        self._found = dict(Catalogue.of([*self._found.values(), *module.PARTS]).parts)
+
+    def __getitem__(self, kind: str) -> type[Part]:
+        while kind not in self._found and (module := next(self._coming, None)):
+            self._add(module)
+        return self._found[kind]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._whole())
+
+    def __len__(self) -> int:
+        return len(self._whole())
+
+
 @cache
 def builtin_catalogue() -> Catalogue:
     """The parts of the arrow folders that exist and of installed plug-ins (entry points ``stillwise.parts``)."""
-    names = [f"stillwise.{folder}" for folder in BUILTIN_FOLDERS]
-    modules = [importlib.import_module(name) for name in names if (spec := importlib.util.find_spec(name)) and spec.origin]
-    plugins = [entry.load() for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)]
-    return Catalogue.of(part for module in [*modules, *plugins] for part in module.PARTS)
+    return Catalogue(_Installed())

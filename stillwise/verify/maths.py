@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import logging
 import re
 from decimal import Decimal
 from functools import cache
@@ -88,6 +87,8 @@ def _version() -> str:
 
 def _parsed(answer: str) -> list[Any]:
     """Math-Verify's reading of one answer, as LaTeX only: its reader of plain expressions evaluates text."""
+    import logging
+
     from math_verify import LatexExtractionConfig, parse
 
     for name in ("math_verify.parser", "math_verify.grader"):
