@@ -38,8 +38,9 @@ seed range, and by a hash of the question. Single operations inside longer train
 The instructor writes one line per operation. The reasoner thinks in columns and doubts: a check computes the operation
 by another route, and a mismatch leads to a new column. 30 % of the checked operations of its texts hold an injected
 mistake, whose own tokens are never learnt: it learns to find and correct mistakes, not to make them. Checked, half
-checked, unchecked, short and empty thoughts occur at every level (72, 5, 8 and 15 %); after a short or empty thought the
-solution does the work, digit by digit. Both teachers see the same mix of levels.
+checked, unchecked, and short or empty thoughts occur at every level (72, 5, 8 and 15 %; at the end 55, 4, 6 and 35 %).
+After a short or empty thought the solution does the work, digit by digit; after a worked thought it is the boxed answer
+alone (so the solution of a Think trace holds no working). Both teachers see the same mix of levels.
 """
 
 
@@ -74,8 +75,9 @@ def write(
     parts = [
         _HEAD,
         "## Training\n\n`python -m stillwise.micro.build --out DIR` rebuilds everything from seeds, in two single-threaded\n"
-        "processes; `DIR/models` then holds what the package ships. The apprentice is the reasoner before its improvement on\n"
-        "verified outcomes, so the reasoner's tokens are the sum of both lines. Minutes are of one core.\n",
+        "processes; `DIR/models` then holds what the package ships. Pupil and scholar are earlier stages of\n"
+        "the student; apprentice and finisher of the reasoner, so the reasoner's tokens are the sum of three lines.\n"
+        "Minutes are of one core.\n",
         _training(spent),
         "\n## Measured\n\n`python -m stillwise.micro.measure` printed the rest of this card: held-out problems, one\n"
         f"sample each at temperature 0.6 and top-p 0.95; {count:,} problems at level 5 of the main family, {other:,}\n"
