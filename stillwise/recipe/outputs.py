@@ -187,7 +187,13 @@ def _selection(work: Work, step: Step) -> Any:
 
 def _stages(work: Work, step: Step) -> list[Any]:
     stages = work.outputs[step.name].facts["stages"]
-    return [stage_section({**stage, "curve": [point[:2] for point in stage.get("curve", [])]}) for stage in stages]
+    return [stage_section(_stage(stage)) for stage in stages]
+
+
+def _stage(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """A trainer's figures under the names of metrics.json; the curve without its learning rates."""
+    tokens = {"tokens": figures["supervised_tokens"]} if "supervised_tokens" in figures else {}
+    return {**figures, **tokens, "curve": [point[:2] for point in figures.get("curve", [])]}
 
 
 def _failures(work: Work, dropped: Mapping[str, list[Failure]]) -> dict[str, dict[str, int]]:
