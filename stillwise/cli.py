@@ -7,6 +7,7 @@ Only the standard library is imported before a command is known, so that ``--hel
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; errors that a user can meet are printed without a traceback."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    args.typed = _typed(sys.argv[1:] if argv is None else argv)
     command: Command = args.command
     try:
         return command(args)
@@ -218,6 +220,7 @@ def _run(args: argparse.Namespace) -> int:
         threads=args.threads,
         progress=_mode(args),
         until=args.until,
+        command=args.typed,
     )
     _say(closing_lines(result))
     return 0
@@ -283,7 +286,9 @@ def _evaluate(args: argparse.Namespace) -> int:
     fields = {"samples": args.samples, "temperature": args.temperature, "max_tokens": args.max_tokens}
     if args.instruction is not None:
         fields["instruction"] = args.instruction
-    request = Measure(model=args.model, source=_source(args.problems, args.column), name=args.problems, fields=fields)
+    request = Measure(
+        model=args.model, source=_source(args.problems, args.column), name=args.problems, fields=fields, command=args.typed
+    )
     result = measure(request, args.out, seed=args.seed, threads=args.threads, progress=_mode(args))
     _say(closing_lines(result))
     return 0
@@ -318,6 +323,17 @@ def _study(args: argparse.Namespace) -> int:
         args.table.write_text(run.markdown, encoding="utf-8")
     print(run.markdown)
     return 0
+
+
+def _typed(argv: Sequence[str]) -> str:
+    """The command as it was typed, but for the output folder: runs into two folders have equal reports."""
+    words = list(argv)
+    for place, word in enumerate(words):
+        if word == "--out" and place + 1 < len(words):
+            words[place + 1] = "DIR"
+        elif word.startswith("--out="):
+            words[place] = "--out=DIR"
+    return shlex.join(["stillwise", *words])
 
 
 def _mode(args: argparse.Namespace) -> Mode | None:

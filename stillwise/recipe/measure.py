@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from stillwise.arrows import Source
 from stillwise.errors import UserError
 from stillwise.parts import builtin_catalogue
-from stillwise.recipe.load import Loaded
-from stillwise.recipe.run import Options, Result, run
+from stillwise.recipe.load import NO_BINDING, Loaded
+from stillwise.recipe.run import EVALUATION, Options, Result, run
 from stillwise.recipe.schema import PLAINEST, Binding, Method, Paper, Step
 from stillwise.recipe.work import Seeds
 from stillwise.runtime.progress import Mode
@@ -30,6 +30,8 @@ class Measure:
     name: str
     """What the problems are called in the tables."""
     fields: Mapping[str, Any] = field(default_factory=dict)
+    command: str = ""
+    """The command that was typed, for the report."""
 
 
 def measure(request: Measure, out: Path, *, seed: int = 0, threads: int = 0, progress: Mode | None = None) -> Result:
@@ -42,8 +44,9 @@ def measure(request: Measure, out: Path, *, seed: int = 0, threads: int = 0, pro
         seeds=Seeds(run=seed),
         threads=threads,
         progress=progress,
+        command=request.command,
     )
-    return run(Loaded(_method(request), Binding(), "none", (), "evaluate"), options)
+    return run(Loaded(_method(request), Binding(), NO_BINDING, (), EVALUATION), options)
 
 
 def _method(request: Measure) -> Method:
@@ -55,7 +58,7 @@ def _method(request: Measure) -> Method:
         raise UserError(f"evaluate: {faults}") from None
     step = Step(arrow="evaluate", name="measured", part=benchmark)
     about = f"one model on {request.name}"
-    return Method(name="evaluate", paper=Paper(title="evaluation"), about=about, roles=(ROLE,), steps=(step,))
+    return Method(name=EVALUATION, paper=Paper(title="evaluation"), about=about, roles=(ROLE,), steps=(step,))
 
 
 def _word(name: str) -> str:

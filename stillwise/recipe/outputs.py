@@ -27,7 +27,7 @@ from stillwise.evaluate.sections import (
     stage_section,
 )
 from stillwise.parts import plain
-from stillwise.recipe.housekeeping import USED
+from stillwise.recipe.housekeeping import COMPLETE, USED, read_used
 from stillwise.recipe.load import Loaded
 from stillwise.recipe.schema import OUTPUT, Step
 from stillwise.recipe.work import FAILURES, ROWS, TRACES, VERDICTS, Work
@@ -36,22 +36,40 @@ from stillwise.runtime import tables
 from stillwise.runtime.files import disk_errors, sync_folder, whole_file, write_json, write_text
 from stillwise.runtime.tables import Judged
 
+TABLES = {"traces": TRACES, "verdicts": VERDICTS, "failures": FAILURES}
+"""Published folder to the table of a step's output that it collects."""
 RECIPE_FILE, METRICS_FILE, REPORT_FILE = "recipe.yaml", "metrics.json", "report.html"
 
 
-def publish(work: Work, dropped: Mapping[str, list[Failure]], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Write everything that a user looks for; returns what metrics.json holds."""
+def publish(
+    work: Work, dropped: Mapping[str, list[Failure]], facts: Mapping[str, Any], *, whole: bool = True
+) -> dict[str, Any]:
+    """Write everything that a user looks for; returns what metrics.json holds. ``whole`` says that every step is done."""
     out = work.folder.path
     write_text(out / RECIPE_FILE, resolved_yaml(work.loaded))
     tables.write(out / "problems.parquet", work.problems, Problem)
     for step in _made(work, "traces"):
         _publish_traces(work, step)
+    _remove_strangers(work)
     _publish_student(work)
     found = collect(work, dropped, facts)
-    write_text(out / METRICS_FILE, figures.dumps(cast(Any, found)))
-    write_json(work.folder.work / USED, sorted(used_folders(work)))
     write_report(found, out)
+    write_text(out / METRICS_FILE, figures.dumps(cast(Any, found)))
+    # A run that stopped early has not found out what the steps behind it use: what they used before stays.
+    before = set() if whole else set(read_used(work.folder))
+    write_json(work.folder.work / USED, sorted(used_folders(work) | before))
+    if whole:
+        write_text(work.folder.work / COMPLETE, "")
     return found
+
+
+def _remove_strangers(work: Work) -> None:
+    """Tables of steps that the recipe no longer has must not lie beside the new ones."""
+    names = {f"{step.name}.parquet" for step in work.loaded.method.steps}
+    for kind in TABLES:
+        for path in (work.folder.path / kind).glob("*.parquet"):
+            if path.name not in names:
+                path.unlink()
 
 
 def write_report(found: Mapping[str, Any], out: Path) -> None:
@@ -74,7 +92,7 @@ def _made(work: Work, sort: str) -> list[Step]:
 
 def _publish_traces(work: Work, step: Step) -> None:
     folder = work.outputs[step.name].path
-    for source, name in ((TRACES, "traces"), (VERDICTS, "verdicts"), (FAILURES, "failures")):
+    for name, source in TABLES.items():
         if (folder / source).is_file():
             with whole_file(work.folder.path / name / f"{step.name}.parquet") as aside:
                 shutil.copyfile(folder / source, aside)

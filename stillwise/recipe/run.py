@@ -14,23 +14,29 @@ from typing import Any
 
 import stillwise
 from stillwise.arrows import Source
-from stillwise.errors import UserError, blame
-from stillwise.recipe.load import Loaded
+from stillwise.errors import UserError, blame, nearest
+from stillwise.recipe.housekeeping import COMPLETE
+from stillwise.recipe.load import NO_BINDING, Loaded
 from stillwise.recipe.outputs import outcome_sections, publish
-from stillwise.recipe.roles import check_bindings
+from stillwise.recipe.roles import check_bindings, local_folder
 from stillwise.recipe.schema import BenchmarkSet, Step
 from stillwise.recipe.steps import RUNNERS
 from stillwise.recipe.work import Seeds, Work
 from stillwise.records import Failure, Problem, digest
 from stillwise.runtime.executor import Local
+from stillwise.runtime.files import write_text
 from stillwise.runtime.graders import GraderPool
 from stillwise.runtime.journal import Journal
 from stillwise.runtime.progress import Display, Mode
-from stillwise.runtime.store import RunFolder
+from stillwise.runtime.store import RunFolder, StepFolder
 
 HOLDOUT_EVERY = 10
 """Without benchmarks, every tenth problem (by its id's hash) is held out to measure on."""
 HELD_OUT = "heldout"
+METHOD = "recipe.name"
+"""In the work folder: which recipe's results are published beside it."""
+EVALUATION = "evaluate"
+"""The name of the method that measures a single model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +54,8 @@ class Options:
     progress: Mode | None = None
     until: str | None = None
     """Stop after this step."""
+    command: str = ""
+    """The command that was typed, for the report; made from the recipe where Python started the run."""
     publish: bool = True
     """Write report, traces and student for a reader; a study only wants the figures of training and evaluation."""
 
@@ -65,11 +73,16 @@ class Result:
 def run(loaded: Loaded, options: Options) -> Result:
     """Run every step that is not finished yet and publish the outputs into ``options.out``."""
     bound = bound_to(loaded, options)
+    _check_until(bound, options.until)
+    check_out(options.out, bound)
     check_bindings(_needed_roles(bound), bound.binding.roles)
     folder = RunFolder(options.out)
     problems, benchmarks, dropped = _all_problems(bound)
     with ExitStack() as stack:
         stack.enter_context(folder.locked())
+        (folder.work / COMPLETE).unlink(missing_ok=True)
+        if options.publish:
+            write_text(folder.work / METHOD, bound.method.name + "\n")
         journal = Journal(folder.work / "journal.sqlite")
         stack.callback(journal.close)
         display = stack.enter_context(Display(mode=options.progress))
@@ -92,7 +105,10 @@ def run(loaded: Loaded, options: Options) -> Result:
                 _step(work, step)
             if step.name == options.until:
                 break
-        metrics = publish(work, dropped, _facts(work)) if options.publish else outcome_sections(work)
+        if options.publish:
+            metrics = publish(work, dropped, _facts(work, options.command), whole=options.until is None)
+        else:
+            metrics = outcome_sections(work)
         return Result(out=options.out, metrics=metrics, fresh=tuple(work.fresh))
 
 
@@ -103,7 +119,7 @@ def default_threads() -> int:
 
 def _step(work: Work, step: Step) -> None:
     folder = work.folder.step(step.name, work.fingerprint(step))
-    if not folder.finished():
+    if not (folder.finished() and _stages_finished(work, folder)):
         folder.begin()
         with blame(step.name, step.part.kind, step.arrow):
             facts = RUNNERS[step.arrow](work, step, folder)
@@ -113,6 +129,35 @@ def _step(work: Work, step: Step) -> None:
     if step.arrow == "train":
         work.roles[step.name] = f"transformers:{work.student_folder(step.name)}"
         work.trained[step.name] = str(folder.facts["weights"])
+
+
+def _stages_finished(work: Work, folder: StepFolder) -> bool:
+    """Whether the stages that a train step names are whole; a damaged file is named by the store."""
+    names = folder.facts.get("folders", [])
+    stages = [StepFolder(step=name, fingerprint=Path(name).name, path=work.folder.work / name) for name in names]
+    return all(stage.finished() for stage in stages)
+
+
+def _check_until(loaded: Loaded, until: str | None) -> None:
+    names = [step.name for step in loaded.method.steps]
+    if until is not None and until not in names:
+        raise UserError(f"--until {until}: no step is called so; {nearest(until, names)}")
+
+
+def check_out(out: Path, loaded: Loaded) -> None:
+    """Refuses a folder that holds something else than a run, and one whose ``student`` is a model of this run."""
+    if out.is_dir() and any(out.iterdir()) and not (out / "work").is_dir():
+        raise UserError(f"{out} holds files that are not a run's; nothing was overwritten: choose a new folder with --out")
+    target = (out / "student").resolve()
+    for role, binding in loaded.binding.roles.items():
+        folder = local_folder(binding)
+        if folder is not None and target in (folder.resolve(), *folder.resolve().parents):
+            raise UserError(f"role {role!r} is bound to {folder}, which this run would replace; choose another --out")
+    named = out / "work" / METHOD
+    held = named.read_text(encoding="utf-8").strip() if named.is_file() else loaded.method.name
+    # Recipes may share a folder, and with it the teachers' traces; a measurement must not replace a run's report.
+    if (held == EVALUATION) != (loaded.method.name == EVALUATION):
+        raise UserError(f"{out} holds a run of {held!r}; measure into another folder with --out")
 
 
 def _needed_roles(loaded: Loaded) -> list[str]:
@@ -129,7 +174,9 @@ def bound_to(loaded: Loaded, options: Options) -> Loaded:
     kept = {} if options.problems is not None else dict(binding.benchmarks)
     benchmarks = {**kept, **{name: BenchmarkSet(source=source) for name, source in options.benchmarks.items()}}
     problems = options.problems or binding.problems
-    bound = binding.model_copy(update={"roles": roles, "problems": problems, "benchmarks": benchmarks})
+    num_problems = None if options.problems is not None else binding.num_problems
+    changes = {"roles": roles, "problems": problems, "benchmarks": benchmarks, "num_problems": num_problems}
+    bound = binding.model_copy(update=changes)
     return Loaded(loaded.method, bound, loaded.binding_name, loaded.overrides, loaded.path)
 
 
@@ -167,22 +214,23 @@ def hold_out(problems: Sequence[Problem]) -> tuple[list[Problem], list[Problem]]
     return [p for p in problems if p.id not in kept], held
 
 
-def _facts(work: Work) -> dict[str, Any]:
+def _facts(work: Work, command: str) -> dict[str, Any]:
     return {
         "seed": work.seeds.run,
         "seeds_by_arrow": dict(work.seeds.by_arrow),
-        "command": _command(work),
+        "command": command or _command(work),
         "versions": versions(),
         "threads": work.threads,
     }
 
 
 def _command(work: Work) -> str:
-    """What repeats the run, without this machine's folders: recipe, binding, overrides, seed."""
+    """What repeats a run that Python started: recipe, binding, overrides, seed."""
     loaded = work.loaded
     given = [override for override in loaded.overrides if override.origin == "--set"]
     changes = [word for override in given for word in ("--set", f"{override.path}={json.dumps(override.value)}")]
-    words = ["stillwise", "run", loaded.method.name, "--binding", loaded.binding_name, *changes]
+    binding = ["--binding", loaded.binding_name] if loaded.binding_name != NO_BINDING else []
+    words = ["stillwise", "run", loaded.method.name, *binding, *changes]
     return shlex.join([*words, "--seed", str(work.seeds.run), "--out", "DIR"])
 
 

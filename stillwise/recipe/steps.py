@@ -16,6 +16,7 @@ from stillwise.arrows import (
     Sampled,
     Sampler,
     Scheduler,
+    Scorer,
     Selector,
     Trainer,
     Verifier,
@@ -25,14 +26,14 @@ from stillwise.errors import TooManyFailures, UserError
 from stillwise.parts import walk_parts
 from stillwise.recipe.roles import student_path
 from stillwise.recipe.schema import Step
-from stillwise.recipe.work import FAILURES, LESSONS, ROWS, STUDENT, TRACES, VERDICTS, Work, by_id, seed_for
-from stillwise.records import Failure, Finish, Outcome, Problem, Trace, Verdict, digest
+from stillwise.recipe.work import FAILURES, LESSONS, ROWS, SCORES, STUDENT, TRACES, VERDICTS, Work, by_id, seed_for
+from stillwise.records import Failure, Outcome, Trace, digest
 from stillwise.runtime import tables
+from stillwise.runtime.draw import verdicts as verdicts_of
 from stillwise.runtime.store import StepFolder
-from stillwise.runtime.tables import Judged
+from stillwise.runtime.tables import Judged, Scored
 
 Facts = dict[str, Any]
-TRUNCATED = Verdict(outcome=Outcome.TRUNCATED, grader="token_limit")
 
 
 def sample(work: Work, step: Step, folder: StepFolder) -> Facts:
@@ -50,7 +51,8 @@ def rewrite(work: Work, step: Step, folder: StepFolder) -> Facts:
     edited = [part.rewrite(problems[trace.problem_id], trace, tools) for trace in traces]
     kept = [item for item in edited if isinstance(item, Trace)]
     verifier = next((p for p in walk_parts(part) if isinstance(p, Verifier)), None)
-    graded = _grade(work, verifier, problems, kept) if verifier else [None] * len(kept)
+    owners = [problems[trace.problem_id] for trace in kept]
+    graded = verdicts_of(verifier, owners, kept, tools) if verifier else [None] * len(kept)
     failures = [item for item in edited if isinstance(item, Failure)]
     sampled = [Sampled(trace=trace, verdict=verdict) for trace, verdict in zip(kept, graded, strict=True)]
     return _write_sampled(work, step, folder.path, [*sampled, *failures], len(traces))
@@ -60,10 +62,28 @@ def verify(work: Work, step: Step, folder: StepFolder) -> Facts:
     """New verdicts on an output's traces; the texts stay where they are."""
     source = cast(str, step.source)
     traces = work.traces(source)
-    verdicts = _grade(work, cast(Verifier, step.part), by_id(work.problems), traces)
+    problems = by_id(work.problems)
+    owners = [problems[trace.problem_id] for trace in traces]
+    verdicts = verdicts_of(cast(Verifier, step.part), owners, traces, work.tools(step))
     judged = [Judged(trace_id=trace.id, verdict=v) for trace, v in zip(traces, verdicts, strict=True)]
     tables.write(folder.path / VERDICTS, judged, Judged)
     return {"traces_of": source, "traces": len(traces)}
+
+
+def score(work: Work, step: Step, folder: StepFolder) -> Facts:
+    """One score for each trace of the input, in a narrow side table."""
+    part, problems = cast(Scorer, step.part), by_id(work.problems)
+    groups: dict[str, list[Trace]] = {}
+    for trace in work.traces(cast(str, step.source)):
+        groups.setdefault(trace.problem_id, []).append(trace)
+    tools = work.tools(step)
+    scored = [
+        Scored(trace_id=trace.id, score=value)
+        for problem, traces in groups.items()
+        for trace, value in zip(traces, part.score(problems[problem], traces, tools), strict=True)
+    ]
+    tables.write(folder.path / SCORES, scored, Scored)
+    return {"scores": len(scored)}
 
 
 def select(work: Work, step: Step, folder: StepFolder) -> Facts:
@@ -128,6 +148,7 @@ RUNNERS: dict[str, Callable[[Work, Step, StepFolder], Facts]] = {
     "sample": sample,
     "rewrite": rewrite,
     "verify": verify,
+    "score": score,
     "select": select,
     "curriculum": curriculum,
     "train": train,
@@ -157,13 +178,6 @@ def _check_rate(work: Work, step: Step, failures: Sequence[Failure], asked: int)
             f"step {step.name!r}: {len(items)} of {asked} items failed, more than max_failure_rate {limit}; "
             f"the first: {first.item}: {first.reason} {first.detail}"
         )
-
-
-def _grade(work: Work, verifier: Verifier, problems: dict[str, Problem], traces: Sequence[Trace]) -> list[Verdict]:
-    whole = [trace for trace in traces if trace.finish is not Finish.LENGTH]
-    pairs = [(problems[trace.problem_id], trace) for trace in whole]
-    verdicts = dict(zip((trace.id for trace in whole), work.graders.verify(verifier, pairs), strict=True))
-    return [verdicts.get(trace.id, TRUNCATED) for trace in traces]
 
 
 def _texts(work: Work, step: Step, lessons: Sequence[Lesson]) -> dict[str, Trace]:

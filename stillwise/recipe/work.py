@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from stillwise.arrows import Caller, Graders, Progress, Row, Tools
@@ -20,7 +20,7 @@ from stillwise.runtime.store import RunFolder, StepFolder
 from stillwise.runtime.tables import Judged
 
 TRACES, VERDICTS, FAILURES, PROBLEMS = "traces.parquet", "verdicts.parquet", "failures.parquet", "problems.parquet"
-ROWS, LESSONS, STUDENT = "rows.parquet", "lessons.parquet", "student"
+ROWS, LESSONS, SCORES, STUDENT = "rows.parquet", "lessons.parquet", "scores.parquet", "student"
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,14 @@ class Work:
         roles = {role: self.role_identity(role) for role in step.roles}
         return digest(step.arrow, step.name, step.part.fingerprint, inputs, roles, self._data(step), self.seeds.of(step))
 
-    def _data(self, step: Step) -> list[object]:
-        if step.arrow == "sample":
-            return [problem.id for problem in self.problems]
+    def _data(self, step: Step) -> object:
+        """Problems that the step reads: whole, for a level or an answer kind that changes makes other work."""
+        if step.arrow in ("sample", "verify", "rewrite", "select", "score"):
+            return problems_digest(self.problems)
         if step.arrow == "evaluate":
             samples = {name: plain(spec.samples) for name, spec in self.loaded.binding.benchmarks.items()}
-            return [{name: [p.id for p in held] for name, held in self.benchmarks.items()}, samples]
-        return []
+            return [{name: problems_digest(held) for name, held in self.benchmarks.items()}, samples]
+        return None
 
     def traces(self, output: str) -> list[Trace]:
         """The traces of an output, in the order in which they were made."""
@@ -109,6 +110,11 @@ class Work:
     def student_folder(self, step: str) -> Path:
         """The trained student of a train step."""
         return self.folder.path / str(self.outputs[step].facts["student"])
+
+
+def problems_digest(problems: Sequence[Problem]) -> str:
+    """A digest of problems with every field, in their order."""
+    return digest([asdict(problem) for problem in problems])
 
 
 def _row(trace: Trace, output: str, level: int | None, verdicts: Mapping[str, Verdict]) -> Row:

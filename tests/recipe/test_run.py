@@ -124,14 +124,63 @@ def test_check_prints_faults_and_exits_with_2(toy: Toy, capsys: pytest.CaptureFi
 
 def test_status_and_gc(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
-    Recipe.load(toy.recipe, binding=str(toy.binding)).run(out, threads=1, progress="quiet", until="traces")
+    Recipe.load(toy.recipe, binding=str(toy.binding)).run(out, threads=1, progress="quiet")
     changed = Recipe.load(toy.recipe, binding=str(toy.binding), set={"sample.tries": 1})
     changed.run(out, threads=1, progress="quiet", until="traces")
     assert main(["status", str(out)]) == 0
-    assert capsys.readouterr().out.count("traces") >= 2
+    assert "not finished" in capsys.readouterr().out
+    assert main(["gc", str(out), "--dry-run"]) == 0
+    assert "nothing to remove" in capsys.readouterr().out, "a run that stopped early gives nothing up"
+    changed.run(out, threads=1, progress="quiet")
+    assert main(["status", str(out)]) == 0
+    assert "not finished" not in capsys.readouterr().out
     assert main(["gc", str(out), "--dry-run"]) == 0
     assert "would remove" in capsys.readouterr().out
     assert len(list((out / "work" / "traces").iterdir())) == 2
     assert main(["gc", str(out)]) == 0
     assert len(list((out / "work" / "traces").iterdir())) == 1
     assert main(["report", str(out)]) == 0
+
+
+def test_nothing_of_the_users_is_overwritten(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = toy.recipe.read_bytes()
+    assert main(toy.command(toy.folder)) == 2
+    assert "not a run's" in capsys.readouterr().err
+    assert toy.recipe.read_bytes() == before
+    out = tmp_path / "run"
+    assert main(toy.command(out)) == 0
+    metrics = (out / "metrics.json").read_bytes()
+    assert main(["evaluate", f"scripted:{toy.script}", "--problems", str(toy.problems), "--out", str(out), "--quiet"]) == 2
+    assert "measure into another folder" in capsys.readouterr().err
+    assert main(toy.command(out, "--student", str(out / "student"))) == 2
+    assert "would replace" in capsys.readouterr().err
+    assert (out / "metrics.json").read_bytes() == metrics
+
+
+def test_another_level_of_a_problem_is_other_work(toy: Toy, tmp_path: Path) -> None:
+    recipe, out = Recipe.load(toy.recipe, binding=str(toy.binding)), tmp_path / "run"
+    recipe.run(out, threads=1, progress="quiet", until="kept")
+    toy.problems.write_text(toy.problems.read_text().replace('"level": 1', '"level": 2', 1))
+    assert "kept" in recipe.run(out, threads=1, progress="quiet", until="kept").fresh
+
+
+def test_a_damaged_student_is_named(toy: Toy, tmp_path: Path) -> None:
+    recipe, out = Recipe.load(toy.recipe, binding=str(toy.binding)), tmp_path / "run"
+    recipe.run(out, threads=1, progress="quiet", until="distilled")
+    weights = next((out / "work").glob("distilled.hard/*/student/model.safetensors"))
+    good = weights.read_bytes()
+    weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(CorruptOutput, match=r"model\.safetensors is not as it was written"):
+        recipe.run(out, threads=1, progress="quiet")
+
+
+def test_an_unknown_last_step_is_refused(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "did you mean 'traces'" in refused(toy, tmp_path, capsys, "--until", "trace")
+
+
+def test_traces_are_scored(toy: Toy, tmp_path: Path) -> None:
+    score = "  - score: {as: words, kind: rethink_words, from: traces}\n  - select"
+    toy.recipe.write_text(toy.recipe.read_text().replace("  - select", score))
+    recipe, out = Recipe.load(toy.recipe, binding=str(toy.binding)), tmp_path / "run"
+    assert "words" in recipe.run(out, threads=1, progress="quiet", until="words").fresh
+    assert len(list((out / "work" / "words").glob("*/scores.parquet"))) == 1
