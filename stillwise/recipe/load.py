@@ -20,6 +20,10 @@ from stillwise.recipe.schema import ARROWS, NEEDS, OUTPUT, PLAINEST, Binding, Me
 _TOP = ("paper", "about", "roles", "steps", "departures", "max_failure_rate", "extends", "change", "drop")
 
 
+NO_BINDING = "none"
+"""The binding's name where there is none."""
+
+
 @dataclass(frozen=True)
 class Override:
     """One ``path=value``: ``steps.0.sample.tries``, ``sample.tries`` (all of an arrow) or ``think.tries`` (one step)."""
@@ -108,7 +112,7 @@ def load(
     recipe = _recipe(document, named, path.stem, context)
     document.raise_faults()
     assert recipe is not None
-    return Loaded(recipe, bound, binding.stem if binding else "none", tuple(everything), str(path))
+    return Loaded(recipe, bound, binding.stem if binding else NO_BINDING, tuple(everything), str(path))
 
 
 def read_binding(path: Path, context: Mapping[str, Any]) -> Binding:
