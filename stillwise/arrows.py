@@ -7,7 +7,7 @@ The records that only cross between arrows (asks, targets, stages, student) live
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -224,6 +224,9 @@ class Lesson:
 
 class Scheduler(Part):
     """Selected traces to an ordered list of lessons, by stage."""
+
+    def preflight(self, levels: Collection[int | None]) -> None:
+        """Raises UserError where the levels of the problems already say that a lesson will find nobody; nothing by default."""
 
     @abstractmethod
     def schedule(self, rows: Sequence[Row], seed: int) -> list[Lesson]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -45,13 +45,15 @@ class Take(Fields):
 
     def accepts(self, row: Row) -> bool:
         """Whether this row belongs to the share."""
-        if row.output != self.from_:
-            return False
+        return row.output == self.from_ and self.admits(row.level)
+
+    def admits(self, level: int | None) -> bool:
+        """Whether a trace of this level belongs to the share."""
         if self.levels is None:
             return True
-        if row.level is None:
+        if level is None:
             return self.unknown_level == "take"
-        return self.levels[0] <= row.level <= self.levels[1]
+        return self.levels[0] <= level <= self.levels[1]
 
 
 class Stage(Fields):
@@ -66,7 +68,7 @@ class Stage(Fields):
 
 
 class Stages(Scheduler):
-    """A curriculum as an ordered list of stages (Curriculum Reasoning Distillation, §4.2)."""
+    """A curriculum as an ordered list of stages (Teach Small Models to Reason by Curriculum Distillation, §4.2)."""
 
     kind: ClassVar[str] = "stages"
     stages: tuple[Stage, ...] = Field(min_length=1)
@@ -86,12 +88,24 @@ class Stages(Scheduler):
             raise ValueError(f"'only' names no stage called {unknown[0]!r}; {nearest(unknown[0], names)}")
         return self
 
+    def preflight(self, levels: Collection[int | None]) -> None:
+        """Raises UserError where a share asks for levels that no problem has: known before any teacher is asked."""
+        for stage in self.chosen:
+            for take in stage.take:
+                if not any(take.admits(level) for level in levels):
+                    raise UserError(_nobody(stage, take, levels))
+
+    @property
+    def chosen(self) -> tuple[Stage, ...]:
+        """The stages that are trained, in the order in which they are written."""
+        return tuple(stage for stage in self.stages if not self.only or stage.name in self.only)
+
     def schedule(self, rows: Sequence[Row], seed: int) -> list[Lesson]:
         """Lessons stage by stage, in training order. The shuffle depends on seed, stage and trace only, not on row order.
 
         Raises UserError where a share finds no trace, naming stage, output, levels asked for and levels present.
         """
-        stages = [stage for stage in self.stages if not self.only or stage.name in self.only]
+        stages = self.chosen
         if self.arrange == "union":
             pairs = [pair for stage in stages for pair in _taken(stage, rows)]
             return _lessons(UNION, "shuffled", pairs, seed)
@@ -100,7 +114,7 @@ class Stages(Scheduler):
 
 
 class Single(Scheduler):
-    """One stage from one output: the single-stage students (Curriculum Reasoning Distillation, §4.1)."""
+    """One stage from one output: the single-stage students (Teach Small Models to Reason by Curriculum Distillation, §4.1)."""
 
     kind: ClassVar[str] = "single"
     of: Input
@@ -127,7 +141,7 @@ def _taken(stage: Stage, rows: Sequence[Row]) -> list[Pair]:
     for take in stage.take:
         found = [(row, take) for row in rows if take.accepts(row)]
         if not found:
-            raise UserError(_nobody(stage, take, rows))
+            raise UserError(_not_selected(stage, take, rows))
         pairs.extend(found)
     return pairs
 
@@ -142,14 +156,20 @@ def _lessons(stage: str, order: Order, pairs: Sequence[Pair], seed: int) -> list
     return [Lesson(stage=stage, trace_id=row.trace_id, target=take.target) for row, take in ordered]
 
 
-def _nobody(stage: Stage, take: Take, rows: Iterable[Row]) -> str:
+def _not_selected(stage: Stage, take: Take, rows: Iterable[Row]) -> str:
     outputs = {row.output for row in rows}
-    where = f"stage {stage.name!r}, share from {take.from_!r}"
     if take.from_ not in outputs:
-        return f"{where}: no selected trace comes from there; {nearest(take.from_, outputs)}"
-    levels = {row.level for row in rows if row.output == take.from_}
+        return f"{_place(stage, take)}: no selected trace comes from there; {nearest(take.from_, outputs)}"
+    return _nobody(stage, take, {row.level for row in rows if row.output == take.from_})
+
+
+def _nobody(stage: Stage, take: Take, levels: Collection[int | None]) -> str:
     known = ", ".join(str(level) for level in sorted(x for x in levels if x is not None)) or "none"
     unlevelled = " (and traces without a level)" if None in levels else ""
     low, high = take.levels or (0, 0)
     asked = f"level {low}" if low == high else f"levels {low} to {high}"
-    return f"{where}: no trace has {asked}; levels present: {known}{unlevelled}. Change 'levels' or the problems."
+    return f"{_place(stage, take)}: no trace has {asked}; levels present: {known}{unlevelled}. Change 'levels' or the problems."
+
+
+def _place(stage: Stage, take: Take) -> str:
+    return f"stage {stage.name!r}, share from {take.from_!r}"

@@ -81,7 +81,8 @@ def write(
         "the student; apprentice and finisher of the reasoner, so the reasoner's tokens are the sum of three lines.\n"
         "Minutes are of one core.\n",
         _training(spent),
-        "\n## Measured\n\n`python -m stillwise.micro.measure --count 1000 --other 200` printed the rest of this card: held-out problems, one\n"
+        "\n## Measured\n\n`python -m stillwise.micro.measure --count 1000 --other 200`\n"
+        "printed the rest of this card: held-out problems, one\n"
         f"sample each at temperature 0.6 and top-p 0.95; {count:,} problems at level 5 of the main family, {other:,}\n"
         "elsewhere. A cell is accuracy in % [95 % Wilson interval] · mean tokens generated. think, no_rethink and no_think\n"
         "are one set of weights.\n",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import stillwise
-from stillwise.arrows import Source
+from stillwise.arrows import Scheduler, Source
 from stillwise.errors import UserError, blame, nearest
 from stillwise.recipe.housekeeping import COMPLETE
 from stillwise.recipe.load import NO_BINDING, Loaded
@@ -78,6 +78,9 @@ def run(loaded: Loaded, options: Options) -> Result:
     check_bindings(_needed_roles(bound), bound.binding.roles)
     folder = RunFolder(options.out)
     problems, benchmarks, dropped = _all_problems(bound)
+    for step in bound.method.steps:
+        if isinstance(step.part, Scheduler):
+            step.part.preflight({problem.level for problem in problems})
     with ExitStack() as stack:
         stack.enter_context(folder.locked())
         (folder.work / COMPLETE).unlink(missing_ok=True)

@@ -24,7 +24,10 @@ CURVE_POINTS = 200
 
 
 class SFT(Trainer):
-    """Cross-entropy on the assistant's tokens, the end of sequence included (Curriculum Reasoning Distillation, §4.1)."""
+    """Cross-entropy on the assistant's tokens, the end of sequence included.
+
+    Teach Small Models to Reason by Curriculum Distillation, §4.1.
+    """
 
     kind: ClassVar[str] = "sft"
     student: Role = "student"
