@@ -41,8 +41,8 @@ mistake, whose own tokens are never learnt: it learns to find and correct mistak
 checked, unchecked, and short or empty thoughts occur at every level (72, 5, 8 and 15 %; at the end 55, 4, 6 and 35 %).
 After a short or empty thought the solution does the work, digit by digit; after a worked thought it is the boxed answer
 alone (so the solution of a Think trace holds no working). Both teachers see the same mix of
-levels; the reasoner's last stage, on its own verified answers, is of the main family and leans on level 5 (45 %). On
-top of base the instructor had 5.0 M tokens and the reasoner 10.0 M, in rows several times as long.
+levels; the reasoner's last stage, on its own verified answers, is of the main family and leans on level 5 (45 %).
+The reasoner had about twice the instructor's tokens, in rows several times as long: see the table.
 """
 
 
@@ -81,7 +81,7 @@ def write(
         "the student; apprentice and finisher of the reasoner, so the reasoner's tokens are the sum of three lines.\n"
         "Minutes are of one core.\n",
         _training(spent),
-        "\n## Measured\n\n`python -m stillwise.micro.measure --count 1000 --other 200`\n"
+        f"\n## Measured\n\n`python -m stillwise.micro.measure --count {count} --other {other}`\n"
         "printed the rest of this card: held-out problems, one\n"
         f"sample each at temperature 0.6 and top-p 0.95; {count:,} problems at level 5 of the main family, {other:,}\n"
         "elsewhere. A cell is accuracy in % [95 % Wilson interval] · mean tokens generated. think, no_rethink and no_think\n"
