@@ -88,12 +88,14 @@ def run(loaded: Loaded, options: Options) -> Result:
             write_text(folder.work / METHOD, bound.method.name + "\n")
         journal = Journal(folder.work / "journal.sqlite")
         stack.callback(journal.close)
+        executor = Local()
+        stack.callback(executor.release)
         display = stack.enter_context(Display(mode=options.progress))
         graders = stack.enter_context(GraderPool())
         work = Work(
             loaded=bound,
             folder=folder,
-            executor=Local(),
+            executor=executor,
             journal=journal,
             graders=graders,
             progress=display.open,
