@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from stillwise.errors import UserError, nearest
+
 MODELS = ("base", "instructor", "reasoner", "student")
 
 
 def path(name: str) -> Path:
-    """Folder of one of the shipped checkpoints, in `transformers` format."""
+    """Folder of one of the shipped checkpoints, in `transformers` format; another name is a UserError."""
     if name not in MODELS:
-        raise KeyError(f"no micro model {name!r}; there are {', '.join(MODELS)}")
+        raise UserError(f"no micro model is called {name!r}; {nearest(name, MODELS)}")
     return Path(__file__).parent / "models" / name

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stillwise.errors import UserError, nearest
 from stillwise.models.model import Model
+from stillwise.models.weights import cached_folder, check_folder, is_hub_id, model_folder
 
 SCHEMES = ("transformers", "micro", "scripted")
 LATER = ("vllm", "http", "https")
@@ -20,24 +21,53 @@ def open_model(
     binding: str, *, threads: int, batch_tokens: int = BATCH_TOKENS, dtype: str = "float32", device: str = "auto"
 ) -> Model:
     """The model of ``transformers:PATH_OR_ID`` (or a bare path), ``micro:NAME`` or ``scripted:FILE.jsonl``."""
-    scheme, rest = _split(binding)
-    if scheme in LATER:
-        raise UserError(
-            f"model {binding!r}: the {scheme} back end is not available yet; run a local folder with "
-            "transformers:PATH, or import answers generated elsewhere with 'stillwise import'"
-        )
+    scheme, rest = _available(binding)
     if scheme == "scripted":
         from stillwise.models.scripted import scripted_model
 
         return scripted_model(Path(rest), binding)
     from stillwise.models.transformers import TransformersModel
 
-    path = _micro_folder(rest) if scheme == "micro" else rest
+    path = str(_micro_folder(rest)) if scheme == "micro" else rest
     return TransformersModel(path, threads=threads, batch_tokens=batch_tokens, dtype=dtype, device=device)
 
 
-def _split(binding: str) -> tuple[str, str]:
-    """(scheme, rest); a bare path or hub id is the transformers back end's."""
+def check_binding(binding: str, *, fetch: bool) -> None:
+    """Refuses a binding that cannot be opened, loading no weights; a hub id is looked at only if it may be fetched."""
+    scheme, rest = _available(binding)
+    if scheme == "scripted":
+        from stillwise.models.scripted import scripted_model
+
+        scripted_model(Path(rest), binding)
+    elif scheme == "transformers" and is_hub_id(rest):
+        if fetch:
+            model_folder(rest)
+    elif folder := binding_folder(binding):
+        check_folder(folder)
+
+
+def binding_folder(binding: str) -> Path | None:
+    """The folder of a local model, or of a hub id's local copy; None for a server, a script, or an id not fetched yet."""
+    scheme, rest = split_binding(binding)
+    if scheme == "micro":
+        return _micro_folder(rest)
+    if scheme != "transformers":
+        return None
+    return cached_folder(rest) if is_hub_id(rest) else Path(rest).expanduser()
+
+
+def _available(binding: str) -> tuple[str, str]:
+    scheme, rest = split_binding(binding)
+    if scheme in LATER:
+        raise UserError(
+            f"model {binding!r}: the {scheme} back end is not available yet; run a local folder with "
+            "transformers:PATH, or import answers generated elsewhere with 'stillwise import'"
+        )
+    return scheme, rest
+
+
+def split_binding(binding: str) -> tuple[str, str]:
+    """(scheme, rest); a bare path or hub id is the transformers back end's, an unknown scheme a UserError."""
     found = _SCHEME.match(binding)
     if not found or Path(binding).exists():
         return "transformers", binding
@@ -49,10 +79,10 @@ def _split(binding: str) -> tuple[str, str]:
     return scheme, rest
 
 
-def _micro_folder(name: str) -> str:
+def _micro_folder(name: str) -> Path:
     """The shipped checkpoints are data of the package; their folder is read, no code of it is needed."""
     folder = Path(__file__).parents[1] / "micro" / "models"
     known = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
     if name not in known:
         raise UserError(f"no micro model is called {name!r}; {nearest(name, known)}")
-    return str(folder / name)
+    return folder / name

@@ -7,22 +7,42 @@ import json
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from stillwise.errors import UserError
+from stillwise.errors import UserError, nearest
 from stillwise.records import digest
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+\Z")
 _HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
-_SMALL_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.model")
+_ANSWER_FILES = (
+    *("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json"),
+    *("tokenizer*", "vocab*", "merges*", "*.model", "special_tokens_map.json", "added_tokens.json"),
+    *("chat_template*", "additional_chat_templates/*"),
+)
 
 
 def model_folder(path_or_id: str) -> Path:
     """The local folder of a model: the path itself, or the local copy of a hub id (fetched when missing)."""
-    path = Path(path_or_id).expanduser()
-    if not path.is_dir() and not path.exists() and _HUB_ID.match(path_or_id) and not path.parent.is_dir():
-        path = _hub_copy(path_or_id)
+    path = _hub_copy(path_or_id) if is_hub_id(path_or_id) else Path(path_or_id).expanduser()
     check_folder(path)
     return path
+
+
+def is_hub_id(path_or_id: str) -> bool:
+    """Whether a word means a model of the hub: ``owner/name`` where no such path, nor a folder to hold it, is here."""
+    path = Path(path_or_id).expanduser()
+    return bool(_HUB_ID.match(path_or_id)) and not path.exists() and not path.parent.is_dir()
+
+
+def cached_folder(name: str) -> Path | None:
+    """The local copy of a hub id as it was last fetched, or None; nothing is fetched."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_HUB_FILES), local_files_only=True))
+    except (HFValidationError, LocalEntryNotFoundError, OSError):
+        return None
 
 
 def _hub_copy(name: str) -> Path:
@@ -41,7 +61,7 @@ def _hub_copy(name: str) -> Path:
 def check_folder(path: Path) -> None:
     """Refuses a folder that cannot be loaded safely and whole: what is missing, where, and what to do."""
     if not path.is_dir():
-        kind = "is a file, not a folder" if path.exists() else "does not exist"
+        kind = "is a file, not a folder" if path.exists() else f"does not exist{_similar(path)}"
         raise UserError(f"model folder {path} {kind}; give the folder that holds config.json and *.safetensors")
     if not (path / "config.json").is_file():
         raise UserError(f"model folder {path} has no config.json; give a transformers folder (save_pretrained writes one)")
@@ -55,8 +75,31 @@ def check_folder(path: Path) -> None:
     missing = [name for name in _listed_shards(path) if not (path / name).is_file()]
     if missing:
         raise UserError(f"model folder {path} lacks {len(missing)} weight shard(s), {missing[0]} first; copy it again")
+    if lacking := _lacking_texts(path):
+        raise UserError(f"model folder {path} has {' and '.join(lacking)}")
+
+
+def _similar(path: Path) -> str:
+    models = [config.parent.name for config in path.parent.glob("*/config.json")]
+    return f" ({nearest(path.name, models)})" if models else ""
+
+
+def _lacking_texts(path: Path) -> list[str]:
+    lacking = []
     if not (path / "tokenizer.json").is_file() and not (path / "tokenizer.model").is_file():
-        raise UserError(f"model folder {path} has no tokenizer.json; save the tokenizer into it with save_pretrained")
+        lacking.append("no tokenizer.json (save the tokenizer into it with save_pretrained)")
+    if not (path / "chat_template.jinja").is_file() and not _json(path / "tokenizer_config.json").get("chat_template"):
+        lacking.append("no chat template (add chat_template.jinja; an instruction-tuned model of the same family has one)")
+    return lacking
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a file, empty where there is no such file."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as err:
+        raise UserError(f"{path} is not JSON ({err}); copy the model again") from err
+    return found if isinstance(found, dict) else {}
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -75,9 +118,12 @@ def _listed_shards(path: Path) -> list[str]:
 
 
 def folder_digest(path: Path) -> str:
-    """A digest of weights, configuration, tokenizer and template; file contents are hashed once per process and change."""
-    files = [*weight_files(path), *(path / name for name in _SMALL_FILES if (path / name).is_file())]
-    return digest([(file.name, _file_hash(file)) for file in files])
+    """A digest of every file that changes answers: weights, configuration, end tokens, tokenizer and template.
+
+    A file's content is hashed once per process and change.
+    """
+    files = sorted({file for pattern in _ANSWER_FILES for file in path.glob(pattern) if file.is_file()})
+    return digest([(file.relative_to(path).as_posix(), _file_hash(file)) for file in files])
 
 
 def _file_hash(path: Path) -> str:

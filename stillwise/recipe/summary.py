@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from stillwise.errors import UserError
+from stillwise.errors import CorruptOutput, UserError
 from stillwise.recipe.outputs import METRICS_FILE, REPORT_FILE, write_report
 from stillwise.recipe.run import Result
 
@@ -29,20 +29,29 @@ def _next(out: Path) -> list[str]:
     lines = [f"report: {out / REPORT_FILE}"]
     if (out / "student").is_dir():
         lines += [f"student: {out / 'student'} (a transformers folder)"]
-        lines += [f"try next: stillwise evaluate {out / 'student'} --problems micro:basic_arithmetic --instruction '' "
+        lines += [f"try next: stillwise evaluate {out / 'student'} --problems micro:basic_arithmetic:heldout --instruction '' "
                   f"--max-tokens 768 --out {out}-transfer"]  # fmt: skip
     return lines
 
 
 def read_metrics(out: Path) -> dict[str, Any]:
-    """The metrics of a finished run."""
+    """The metrics of a finished run; a damaged file is a CorruptOutput that names it."""
     path = out / METRICS_FILE
     if not path.is_file():
         raise UserError(
             f"{out} holds no {METRICS_FILE}: the run is not finished; repeat its command, or see: stillwise status {out}"
         )
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as err:
+        raise CorruptOutput(_damaged(path, str(err))) from err
+    if not isinstance(found, dict):
+        raise CorruptOutput(_damaged(path, "no JSON object"))
     return found
+
+
+def _damaged(path: Path, why: str) -> str:
+    return f"{path} is damaged ({why}); repeat the run's command, which writes it again from the finished steps"
 
 
 def rewrite_report(out: Path) -> list[str]:

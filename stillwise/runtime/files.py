@@ -15,11 +15,20 @@ from typing import Any
 from stillwise.errors import UserError
 
 _CHUNK = 1 << 20
+_IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+_ADVICE = {
+    errno.EACCES: "choose another folder with --out",
+    errno.EROFS: "choose another folder with --out",
+    errno.EPERM: "choose another folder with --out",
+    errno.ENAMETOOLONG: "choose a shorter path with --out",
+    errno.EIO: "the disk reports an error: check it, or choose a folder on another one with --out",
+    errno.ENOENT: "a folder on the way is missing or was removed meanwhile: repeat the command",
+}
 
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """A full or read-only disk leaves as a UserError that names the file; what stood there before is untouched."""
+    """What a disk or a path can do to a write leaves as a UserError that names the file; what stood there is untouched."""
     try:
         yield
     except OSError as err:
@@ -28,9 +37,22 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise UserError(
                 f"disk full while writing {path} ({free} bytes free); nothing was overwritten: free some space and repeat"
             ) from err
-        if err.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise UserError(f"cannot write {path}: {err.strerror}; choose another folder with --out") from err
+        if err.errno in _IN_THE_WAY:
+            raise UserError(f"cannot write {path}: {_obstacle(path, err)}; choose another folder with --out") from err
+        if err.errno in _ADVICE:
+            raise UserError(f"cannot write {path}: {_reason(path, err)}; {_ADVICE[err.errno]}") from err
         raise
+
+
+def _obstacle(path: Path, err: OSError) -> str:
+    """The file that stands where a folder is needed, or what the system says."""
+    file = next((p for p in (*reversed(path.parents), path) if p.is_file()), None)
+    return _reason(path, err) if file is None else f"{file} is a file, not a folder"
+
+
+def _reason(path: Path, err: OSError) -> str:
+    named = "" if err.filename is None or str(err.filename) == str(path) else f" ({err.filename})"
+    return f"{err.strerror}{named}"
 
 
 def existing_parent(path: Path) -> Path:

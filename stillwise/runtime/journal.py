@@ -7,16 +7,18 @@ written in one transaction, so a kill leaves all of a batch or nothing.
 
 from __future__ import annotations
 
+import errno
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from stillwise.arrows import Completion
-from stillwise.errors import CorruptOutput
+from stillwise.errors import CorruptOutput, UserError
 from stillwise.records import Finish
 from stillwise.runtime.files import disk_errors
 
@@ -39,51 +41,93 @@ def _completion(row: dict[str, Any]) -> Completion:
     return Completion(**{**row, "finish": Finish(row["finish"]), "token_ids": None if ids is None else tuple(ids)})
 
 
+@contextmanager
+def _database_errors(path: Path) -> Iterator[None]:
+    """A journal that is locked, full or shut is a UserError and keeps its answers; only a damaged one is a CorruptOutput."""
+    with disk_errors(path):
+        try:
+            yield
+        except sqlite3.ProgrammingError:
+            raise
+        except sqlite3.OperationalError as err:
+            raise _unusable(path, err) from err
+        except sqlite3.DatabaseError as err:
+            raise CorruptOutput(_damaged(path, err)) from err
+
+
+def _unusable(path: Path, err: sqlite3.OperationalError) -> Exception:
+    # The low byte is the primary code; errors that Python raises itself carry none.
+    code = getattr(err, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return OSError(errno.ENOSPC, str(err), str(path))
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        advice = "another process uses it: wait for that or stop it"
+    elif code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        advice = "make the file and its folder writable, or choose another folder with --out"
+    else:
+        advice = "check the disk"
+    return UserError(f"the journal {path} cannot be used now ({err}); {advice}, then repeat: the answers in it are kept")
+
+
+def _damaged(path: Path, err: Exception) -> str:
+    return f"the journal {path} is damaged ({err}); move it aside to generate again, nothing else depends on it"
+
+
+def counts_of(path: Path) -> dict[str, int]:
+    """Answers held by the journal in a file, by step; none where there is no file. Nothing is written."""
+    if not path.is_file() or not path.stat().st_size:
+        return {}
+    with _database_errors(path):
+        try:
+            return _counts_in(f"{path.resolve().as_uri()}?mode=ro")
+        except sqlite3.OperationalError:
+            # In a folder that cannot be written the log's index cannot be made; without a log the file alone is whole.
+            if path.with_name(path.name + "-wal").exists():
+                raise
+            return _counts_in(f"{path.resolve().as_uri()}?immutable=1")
+
+
+def _counts_in(uri: str) -> dict[str, int]:
+    with closing(sqlite3.connect(uri, uri=True)) as db:
+        return _counts(db)
+
+
+def _counts(db: sqlite3.Connection) -> dict[str, int]:
+    rows: Iterable[tuple[str, int]] = db.execute("SELECT step, SUM(size) FROM batches GROUP BY step ORDER BY step")
+    return dict(rows)
+
+
 class Journal:
     """Batches of completions by key."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with disk_errors(path):
+        with _database_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = self._open()
-
-    def _open(self) -> sqlite3.Connection:
-        try:
-            db = sqlite3.connect(self._path)
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=FULL")
-            db.execute(_SCHEMA)
-        except sqlite3.DatabaseError as err:
-            raise CorruptOutput(
-                f"the journal {self._path} is damaged ({err}); move it aside to generate again, nothing else depends on it"
-            ) from err
-        return db
+            self._db = sqlite3.connect(path)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute(_SCHEMA)
 
     def get(self, key: str) -> list[Completion] | None:
         """The completions of a batch, or None if it was never finished."""
-        row = self._db.execute("SELECT answers FROM batches WHERE key = ?", (key,)).fetchone()
-        return None if row is None else _unpack(row[0])
+        with _database_errors(self._path):
+            row = self._db.execute("SELECT answers FROM batches WHERE key = ?", (key,)).fetchone()
+        try:
+            return None if row is None else _unpack(row[0])
+        except (zlib.error, ValueError, TypeError, KeyError, AttributeError) as err:
+            raise CorruptOutput(_damaged(self._path, err)) from err
 
     def put(self, key: str, step: str, answers: Sequence[Completion]) -> None:
         """Store a finished batch; durable before the call returns."""
-        with disk_errors(self._path):
-            try:
-                with self._db:
-                    row = (key, step, len(answers), _pack(answers))
-                    self._db.execute("INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?)", row)
-            except sqlite3.OperationalError as err:
-                raise self._full(err) from err
-
-    def _full(self, err: sqlite3.OperationalError) -> OSError:
-        import errno
-
-        return OSError(errno.ENOSPC if "full" in str(err) else errno.EIO, str(err), str(self._path))
+        row = (key, step, len(answers), _pack(answers))
+        with _database_errors(self._path), self._db:
+            self._db.execute("INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?)", row)
 
     def counts(self) -> dict[str, int]:
         """Answers held, by step."""
-        rows: Iterable[tuple[str, int]] = self._db.execute("SELECT step, SUM(size) FROM batches GROUP BY step ORDER BY step")
-        return dict(rows)
+        with _database_errors(self._path):
+            return _counts(self._db)
 
     def close(self) -> None:
         """Close the file."""

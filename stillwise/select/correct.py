@@ -54,7 +54,7 @@ class FirstCorrect(Selector):
 
 
 class CommonSubset(Selector):
-    """The problems that every named output solved , so that students of different outputs learn from the same ones."""
+    """The problems that every named output solved, so that students of different outputs learn from the same ones."""
 
     kind: ClassVar[str] = "common_subset"
     of: tuple[Input, ...] = Field(min_length=1)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from stillwise import micro
 from stillwise.errors import UserError
 from stillwise.models.open import open_model
+from stillwise.models.weights import check_folder, folder_digest, is_hub_id
 
 
 @pytest.mark.parametrize("prefix", ["", "transformers:"])
@@ -37,3 +40,51 @@ def test_an_id_that_cannot_be_fetched_is_explained(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r"neither a folder here nor could it be fetched from the hub"):
         open_model("nobody/no-such-model-here", threads=1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("generation_config.json", "config.json", "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json"),
+        *("chat_template.json", "chat_template.jinja", "tokenizer.json", "tokenizer_config.json", "tokenizer.model"),
+        *("model.safetensors", "additional_chat_templates/tool_use.jinja"),
+    ],
+)
+def test_every_file_that_changes_answers_is_in_the_digest(name: str, tmp_path: Path) -> None:
+    digests = []
+    for text in ("a", "bb"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+        digests.append(folder_digest(tmp_path))
+    (tmp_path / "README.md").write_text("no answer depends on it")
+    assert len(set(digests)) == 2
+    assert folder_digest(tmp_path) == digests[1]
+
+
+def test_a_folder_without_tokenizer_or_template_is_refused(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(micro.path("student"), tmp_path / "tutor"))
+    check_folder(folder)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    (folder / "tokenizer_config.json").write_text('{"chat_template": null}')
+    with pytest.raises(UserError, match="tutor has no chat template"):
+        check_folder(folder)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match=r"no tokenizer\.json .* and no chat template"):
+        check_folder(folder)
+    (folder / "tokenizer_config.json").write_text("{")
+    with pytest.raises(UserError, match=r"tokenizer_config\.json is not JSON"):
+        check_folder(folder)
+    with pytest.raises(UserError, match="did you mean 'tutor'"):
+        check_folder(tmp_path / "tuttor")
+
+
+def test_a_path_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("models").mkdir()
+    assert is_hub_id("owner/name")
+    assert not any(map(is_hub_id, ("models/name", "./name", "name", "/owner/name", "~/name")))
+
+
+def test_a_name_that_no_shipped_model_has_is_explained() -> None:
+    with pytest.raises(UserError, match="no micro model is called 'studnet'; did you mean 'student'"):
+        micro.path("studnet")

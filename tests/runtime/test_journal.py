@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from stillwise.arrows import Ask, Completion, Request
-from stillwise.errors import CorruptOutput
+from stillwise.errors import CorruptOutput, UserError
 from stillwise.models.model import Model
 from stillwise.models.scripted import ScriptedModel
 from stillwise.records import Finish, Sampling
 from stillwise.runtime.caller import JournalledCaller
 from stillwise.runtime.executor import Local
-from stillwise.runtime.journal import Journal
+from stillwise.runtime.journal import Journal, counts_of
 
 QUESTIONS = {f"q{i}": f"answer {i}" for i in range(20)}
 
@@ -107,3 +109,89 @@ def test_batches_are_committed_before_they_are_heard_of(tmp_path: Path) -> None:
     caller = JournalledCaller(step="s", opener=Open(ScriptedModel(QUESTIONS)), executor=Local(), journal=Journal(path))
     caller.complete(requests(), look)
     assert heard == [1, 2, 3]
+
+
+ANSWER = Completion(prompt="p", text="t", num_prompt_tokens=1, num_tokens=2, finish=Finish.STOP)
+
+
+def filled(path: Path) -> Path:
+    """A closed journal that holds one answer."""
+    journal = Journal(path)
+    journal.put("k", "s", [ANSWER])
+    journal.close()
+    return path
+
+
+def kept_after(path: Path, error: pytest.ExceptionInfo[UserError]) -> bool:
+    """Whether the message asks for nothing that loses answers."""
+    assert not isinstance(error.value, CorruptOutput)
+    return "move it aside" not in str(error.value) and path.name in str(error.value)
+
+
+def test_a_full_disk_is_no_damage(tmp_path: Path) -> None:
+    path = filled(tmp_path / "j.sqlite")
+    journal = Journal(path)
+    journal._db.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(UserError, match="disk full while writing") as caught:
+        journal.put("big", "s", [replace(ANSWER, text=os.urandom(40_000).hex())])
+    assert kept_after(path, caught)
+    assert journal.get("k") == [ANSWER]
+
+
+def test_a_locked_journal_is_no_damage(tmp_path: Path) -> None:
+    path = filled(tmp_path / "j.sqlite")
+    journal, other = Journal(path), sqlite3.connect(path)
+    journal._db.execute("PRAGMA busy_timeout = 0")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(UserError, match="another process uses it") as caught:
+        journal.put("l", "s", [ANSWER])
+    assert kept_after(path, caught)
+    other.close()
+
+
+def test_a_journal_that_cannot_be_opened_is_no_damage(tmp_path: Path) -> None:
+    (tmp_path / "j.sqlite").mkdir()
+    with pytest.raises(UserError, match="make the file and its folder writable") as caught:
+        Journal(tmp_path / "j.sqlite")
+    assert kept_after(tmp_path / "j.sqlite", caught)
+
+
+@pytest.mark.parametrize("blob", [b"x", zlib.compress(b"{"), zlib.compress(b"[1]"), "text"])
+def test_a_damaged_row_is_named(tmp_path: Path, blob: bytes | str) -> None:
+    journal = Journal(filled(tmp_path / "j.sqlite"))
+    journal._db.execute("UPDATE batches SET answers = ?", (blob,))
+    with pytest.raises(CorruptOutput, match=r"j\.sqlite is damaged"):
+        journal.get("k")
+
+
+def test_a_damaged_page_is_named(tmp_path: Path) -> None:
+    path = filled(tmp_path / "j.sqlite")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+    with pytest.raises(CorruptOutput, match=r"j\.sqlite is damaged"):
+        Journal(path).get("k")
+    with pytest.raises(CorruptOutput, match=r"j\.sqlite is damaged"):
+        counts_of(path)
+
+
+def test_counting_writes_nothing_and_sees_a_working_writer(tmp_path: Path) -> None:
+    path = filled(tmp_path / "a #1?.sqlite")
+    before = path.read_bytes()
+    assert counts_of(path) == {"s": 1}
+    assert path.read_bytes() == before
+    writer = Journal(path)
+    writer.put("l", "other", [ANSWER, ANSWER])
+    assert counts_of(path) == writer.counts() == {"other": 2, "s": 1}
+    assert counts_of(tmp_path / "none.sqlite") == {}
+    assert not (tmp_path / "none.sqlite").exists()
+
+
+def test_counting_works_where_nothing_can_be_written(tmp_path: Path) -> None:
+    folder = tmp_path / "shut"
+    folder.mkdir()
+    path = filled(folder / "j.sqlite")
+    folder.chmod(0o555)
+    try:
+        assert counts_of(path) == {"s": 1}
+    finally:
+        folder.chmod(0o755)

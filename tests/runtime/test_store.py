@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stillwise.errors import CorruptOutput, RunLocked, UserError
+from stillwise.recipe.summary import read_metrics
 from stillwise.runtime.files import disk_errors, whole_file, write_json, write_text
 from stillwise.runtime.store import MANIFEST, RunFolder
 
@@ -38,6 +39,39 @@ def test_a_really_full_disk_is_explained() -> None:
         pytest.skip("this system has no /dev/full")
     with pytest.raises(UserError, match="disk full"), disk_errors(Path("/dev/full")), open("/dev/full", "w") as file:
         file.write("x" * 100_000)
+
+
+@pytest.mark.parametrize("below", ["", "deeper/run"])
+def test_a_file_in_the_way_is_named(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(UserError, match=r"cannot write .*file is a file, not a folder; choose another folder with --out"):
+        write_text(tmp_path / "file" / below / "a.txt", "x")
+    with pytest.raises(UserError, match="is a file, not a folder"), RunFolder(tmp_path / "file" / below).locked():
+        pass
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_folder_in_the_way_and_a_long_name_are_explained(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").mkdir()
+    with pytest.raises(UserError, match=r"cannot write .*a\.txt: Is a directory"):
+        write_text(tmp_path / "a.txt", "x")
+    with pytest.raises(UserError, match="choose a shorter path"):
+        write_text(tmp_path / ("x" * 300) / "a.txt", "x")
+
+
+@pytest.mark.parametrize(("number", "advice"), [(errno.EIO, "check it"), (errno.ENOENT, "repeat the command")])
+def test_a_failing_disk_and_a_vanished_folder_are_explained(tmp_path: Path, number: int, advice: str) -> None:
+    with pytest.raises(UserError, match=advice), disk_errors(tmp_path / "x"):
+        raise OSError(number, "the system's words", "other")
+    with pytest.raises(UserError, match=r"x: the system's words \(other\)"), disk_errors(tmp_path / "x"):
+        raise OSError(number, "the system's words", "other")
+
+
+@pytest.mark.parametrize("damaged", ["{", "[]", "\xff"])
+def test_damaged_metrics_are_named(tmp_path: Path, damaged: str) -> None:
+    (tmp_path / "metrics.json").write_bytes(damaged.encode("latin-1"))
+    with pytest.raises(CorruptOutput, match=r"metrics\.json is damaged"):
+        read_metrics(tmp_path)
 
 
 def test_equal_values_are_equal_bytes(tmp_path: Path) -> None:
