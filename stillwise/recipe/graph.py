@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from stillwise.errors import nearest
 from stillwise.parts import inputs_of
-from stillwise.recipe.faults import Document, Place
+from stillwise.recipe.faults import Document, Place, name_fault
 from stillwise.recipe.schema import NEEDS, OUTPUT, Method, Step
 
 
@@ -14,12 +14,23 @@ def check_graph(document: Document, recipe: Method, places: Sequence[Place]) -> 
     """Note a fault for each input that no earlier step makes, of the wrong sort, and each role that nobody declares."""
     made: dict[str, Step] = {}
     for step, place in zip(recipe.steps, places, strict=True):
+        _check_names(document, recipe, step, place)
         _check_source(document, step, made, place)
         _check_inputs(document, step, made, place)
         _check_roles(document, recipe, step, made, place)
         made[step.name] = step
     if not recipe.steps:
         document.fault(("steps",), "needs at least one step")
+
+
+def _check_names(document: Document, recipe: Method, step: Step, place: Place) -> None:
+    """Stages become folders, and a trained model answers to its step's name as to a role's."""
+    if step.arrow == "train" and step.name in recipe.roles:
+        document.fault((*place, "as"), f"{step.name!r} is a role of this recipe; give the trained model a name of its own")
+    for i, stage in enumerate(getattr(step.part, "stages", ())):
+        wrong = name_fault(stage.name) if hasattr(stage, "name") else None
+        if wrong:
+            document.fault((*place, "stages", i, "name"), wrong)
 
 
 def _check_source(document: Document, step: Step, made: dict[str, Step], place: Place) -> None:

@@ -6,18 +6,19 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from stillwise.errors import UserError, nearest
+from stillwise.errors import RecipeError, UserError, nearest
 from stillwise.parts import Catalogue, Part, builtin_catalogue, inputs_of
-from stillwise.recipe.faults import Document, Place, read_document
+from stillwise.recipe.faults import Document, Place, name_fault, parse_value, raise_all, read_document
 from stillwise.recipe.graph import check_graph
 from stillwise.recipe.schema import ARROWS, NEEDS, OUTPUT, PLAINEST, Binding, Method, Paper, Step
 
 _TOP = ("paper", "about", "roles", "steps", "departures", "max_failure_rate", "extends", "change", "drop")
+_BOUND = ("roles", "problems", "benchmarks", "set")
 
 
 NO_BINDING = "none"
@@ -83,6 +84,8 @@ def _lineage(recipe: str) -> list[str]:
     """The recipe's name and those that it extends, nearest first: a binding of a parent fits its children."""
     names = [recipe]
     while (path := known_recipes().get(names[-1])) and (parent := read_document(path).data.get("extends")):
+        if str(parent) in names:
+            break
         names.append(str(parent))
     return names
 
@@ -93,7 +96,7 @@ def parse_override(text: str, origin: str = "--set") -> Override:
     if not sign or not path.strip():
         raise UserError(f"--set {text!r}: needs the form path=value, such as sample.tries=8")
     try:
-        return Override(path.strip(), yaml.safe_load(value), origin)
+        return Override(path.strip(), parse_value(value)[0], origin)
     except yaml.YAMLError as err:
         raise UserError(f"--set {text!r}: {value!r} is not a YAML value ({err})") from None
 
@@ -103,53 +106,127 @@ def load(
 ) -> Loaded:
     """Read, override, validate; raises RecipeError with all faults of the file at fault."""
     context = {"catalogue": catalogue or builtin_catalogue()}
-    bound = read_binding(binding, context) if binding else Binding()
+    bound, bound_document = _binding(binding, context)
     changes = [Override(key, value, f"binding {binding.stem}") for key, value in bound.set.items()] if binding else []
     document = _extended(read_document(path))
-    everything = [*changes, *overrides]
+    # Faults of the command line belong to no line of the recipe, but are listed with its own.
+    flags = Document(document.path, {}, {}, document.faults)
     named = _named_steps(document)
-    everything = [_apply(document, named, override) for override in everything]
+    everything = [_apply(document, named, change, bound_document) for change in changes]
+    everything += [_apply(document, named, override, flags) for override in overrides]
     recipe = _recipe(document, named, path.stem, context)
-    document.raise_faults()
+    raise_all(document, bound_document)
     assert recipe is not None
     return Loaded(recipe, bound, binding.stem if binding else NO_BINDING, tuple(everything), str(path))
 
 
 def read_binding(path: Path, context: Mapping[str, Any]) -> Binding:
-    """The binding in a file."""
-    document = read_document(path)
-    try:
-        found = Binding.model_validate(document.data, context=dict(context))
-    except ValidationError as err:
-        document.validation(err, (), tuple(Binding.model_fields))
-        found = Binding()
+    """The binding in a file; every fault at once."""
+    found, document = _binding(path, context)
     document.raise_faults()
     return found
 
 
-def _extended(document: Document) -> Document:
+def sort_of(path: Path) -> Literal["recipe", "binding", "study"]:
+    """What a file holds, by its keys; a file that could be anything counts as a recipe."""
+    data = read_document(path).data
+    if "students" in data:
+        return "study"
+    own = "steps" in data or "extends" in data
+    return "binding" if not own and any(key in data for key in _BOUND) else "recipe"
+
+
+def _binding(path: Path | None, context: Mapping[str, Any]) -> tuple[Binding, Document]:
+    if path is None:
+        return Binding(), Document("", {}, {})
+    document = read_document(path)
+    benchmarks = document.data.get("benchmarks")
+    for name in benchmarks if isinstance(benchmarks, dict) else ():
+        if wrong := name_fault(name):
+            document.fault(("benchmarks", name), wrong)
+    try:
+        return Binding.model_validate(document.data, context=dict(context)), document
+    except ValidationError as err:
+        document.validation(err, (), tuple(Binding.model_fields))
+        return Binding(), document
+
+
+def _extended(document: Document, trail: tuple[Path, ...] = ()) -> Document:
     """``extends: NAME`` takes another recipe's keys; ``change`` merges into its steps by name; ``drop`` leaves steps out."""
-    parent_name = document.data.get("extends")
-    if parent_name is None:
+    if document.data.get("extends") is None:
         return document
-    parent = _extended(read_document(find_recipe(str(parent_name))))
+    parent = _parent(document, (*trail, Path(document.path).resolve()))
     data = copy.deepcopy(parent.data)
-    own = {key: value for key, value in document.data.items() if key not in ("extends", "change", "drop")}
-    data.update(own)
-    merged = Document(document.path, data, document.lines, document.faults)
-    named = dict(enumerate(_named_steps(merged)))
-    for name, change in (document.data.get("change") or {}).items():
-        place: Place = ("change", name)
-        step = next((s for s in named.values() if s.name == name), None)
-        if step is None:
-            merged.fault(place, f"no step is called {name!r}; {nearest(name, [s.name for s in named.values()])}")
-        elif isinstance(change, dict):
-            step.body.update(change)
-    gone = set(document.data.get("drop") or ())
-    for name in sorted(gone - {s.name for s in named.values()}):
-        merged.fault(("drop",), f"no step is called {name!r}; {nearest(name, [s.name for s in named.values()])}")
-    merged.data["steps"] = [raw for i, raw in enumerate(data.get("steps", [])) if not (i in named and named[i].name in gone)]
+    data.update({key: value for key, value in document.data.items() if key not in ("extends", "change", "drop")})
+    merged = Document(document.path, data, dict(document.lines), document.faults)
+    if isinstance(data.get("steps"), list):
+        # Faults of the steps themselves are noted when the merged steps are read.
+        steps = _named_steps(Document(document.path, data, {}))
+        changed = _change(merged, steps, document.data.get("change"))
+        gone = _drop(merged, steps, document.data.get("drop"))
+        kept = [i for i in range(len(data["steps"])) if i not in gone]
+        data["steps"] = [data["steps"][i] for i in kept]
+        for step in (step for step in changed if step.index in kept):
+            _move_lines(merged, step, kept.index(step.index))
     return merged
+
+
+def _parent(document: Document, trail: tuple[Path, ...]) -> Document:
+    name = str(document.data["extends"])
+    try:
+        path = find_recipe(name)
+        if path.resolve() in trail:
+            chain = " -> ".join(each.name for each in (*trail[trail.index(path.resolve()) :], path))
+            document.fault(("extends",), f"a recipe cannot extend itself: {chain}")
+            document.raise_faults()
+        parent = _extended(read_document(path), trail)
+    except RecipeError:
+        raise
+    except UserError as err:
+        document.fault(("extends",), str(err))
+        document.raise_faults()
+        raise
+    parent.raise_faults()
+    return parent
+
+
+def _change(document: Document, steps: Sequence[_RawStep], changes: Any) -> list[_RawStep]:
+    """Merge into the bodies of steps; those that were changed."""
+    if not isinstance(changes, dict):
+        if changes is not None:
+            document.fault(("change",), "needs a mapping from step names to fields, as in {think: {tries: 8}}")
+        return []
+    changed = []
+    for name, fields in changes.items():
+        step = next((s for s in steps if s.name == str(name)), None)
+        if step is None:
+            document.fault(("change", name), f"no step is called {name!r}; {nearest(str(name), [s.name for s in steps])}")
+        elif not isinstance(fields, dict):
+            document.fault(("change", name), "needs a mapping of fields, as in {tries: 8}")
+        else:
+            step.body.update(fields)
+            changed.append(step)
+    return changed
+
+
+def _drop(document: Document, steps: Sequence[_RawStep], names: Any) -> set[int]:
+    """The numbers of the steps to leave out."""
+    names = [names] if isinstance(names, str) else names or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        document.fault(("drop",), "needs a list of step names")
+        return set()
+    known = [s.name for s in steps]
+    for i, name in enumerate(names):
+        if name not in known:
+            document.fault(("drop", i), f"no step is called {name!r}; {nearest(name, known)}")
+    return {s.index for s in steps if s.name in names}
+
+
+def _move_lines(document: Document, step: _RawStep, index: int) -> None:
+    """Faults in changed fields are found in the merged step; their lines are those of the change."""
+    head: Place = ("change", step.name)
+    moved = {place[2:]: line for place, line in document.lines.items() if place[:2] == head and len(place) > 2}
+    document.lines.update({("steps", index, step.arrow, *rest): line for rest, line in moved.items()})
 
 
 @dataclass
@@ -193,48 +270,87 @@ def _raw_step(document: Document, index: int, raw: Any) -> _RawStep | None:
     if arrow not in ARROWS:
         document.fault(("steps", index, arrow), f"no step is called {arrow!r}; {nearest(str(arrow), ARROWS)}")
         return None
-    body = {"kind": body} if isinstance(body, str) else body or {}
+    body = {"kind": body} if isinstance(body, str) else {} if body is None else body
     if not isinstance(body, dict):
         document.fault(("steps", index, arrow), "needs a mapping of fields")
         return None
     raw[arrow] = body
+    if wrong := name_fault(body.get("as", arrow)):
+        document.fault(("steps", index, arrow, "as"), wrong)
     return _RawStep(index, arrow, str(body.get("as", arrow)), body)
 
 
-def _apply(document: Document, steps: Sequence[_RawStep], override: Override) -> Override:
+def _apply(document: Document, steps: Sequence[_RawStep], override: Override, origin: Document) -> Override:
+    """Write an override into every step that it means; faults of it, now and later, are noted where it was written."""
     head, *rest = override.path.split(".")
-    place: Place = ("set", override.path)
-    if head == "steps" and len(rest) >= 3 and rest[0].isdigit():
-        chosen, fields = [s for s in steps if s.index == int(rest[0]) and s.arrow == rest[1]], rest[2:]
-    else:
-        chosen, fields = [s for s in steps if head in (s.name, s.arrow)], rest
-    if head in ("max_failure_rate",) and not rest:
-        return replace(override, replaced=document.data.get(head), value=_put(document.data, [head], override.value))
-    if not chosen or not fields:
+    at: Place = ("set", override.path)
+    if override.path == "max_failure_rate":
+        replaced, document.data[head] = document.data.get(head), override.value
+        document.written[(head,)] = (origin, at)
+        return replace(override, replaced=replaced)
+    chosen, fields = _chosen(steps, head, rest)
+    # A binding serves several recipes, so it may name an arrow that this one does not use.
+    if not chosen and (override.origin == "--set" or head not in ARROWS):
         words = [*(s.name for s in steps), *(s.arrow for s in steps), "max_failure_rate"]
-        if override.origin == "--set" or (head not in ARROWS and not chosen):
-            document.fault(place, f"no step is called {head!r}; {nearest(head, words)}")
+        place = ".".join(override.path.split(".")[:3]) if head == "steps" else head
+        origin.fault(at, f"no step is called {place!r}; {nearest(place, words)}")
         return override
-    replaced = _peek(chosen[0].body, fields)
+    if not fields:
+        origin.fault(at, f"names no field of {head!r}, as {head}.tries would")
+        return override
+    replaced = _peek(chosen[0].body, fields) if chosen else None
     for step in chosen:
-        _put(step.body, fields, override.value)
+        try:
+            document.written[(*step.place, *_put(step.body, fields, override.value))] = (origin, at)
+        except LookupError as err:
+            origin.fault(at, str(err.args[0]))
     return replace(override, replaced=replaced)
+
+
+def _chosen(steps: Sequence[_RawStep], head: str, rest: Sequence[str]) -> tuple[list[_RawStep], Sequence[str]]:
+    """The steps that a path means and the path below them; ``steps.0.sample`` means one by number."""
+    if head == "steps" and len(rest) >= 2 and rest[0].isdecimal():
+        return [s for s in steps if s.index == int(rest[0]) and s.arrow == rest[1]], rest[2:]
+    return [s for s in steps if head in (s.name, s.arrow)], rest
 
 
 def _peek(body: Any, fields: Sequence[str]) -> Any:
     for field in fields:
-        body = body.get(field) if isinstance(body, dict) else None
+        if isinstance(body, list):
+            body = body[int(field)] if field.isdecimal() and int(field) < len(body) else None
+        else:
+            body = body.get(field) if isinstance(body, dict) else None
     return body
 
 
-def _put(body: dict[str, Any], fields: Sequence[str], value: Any) -> Any:
-    """Set a nested field and return the value; a part written as its bare kind becomes a mapping on the way."""
-    for field in fields[:-1]:
-        inner = body.get(field)
-        body[field] = {"kind": inner} if isinstance(inner, str) else copy.deepcopy(inner) or {}
-        body = body[field]
-    body[fields[-1]] = value
-    return value
+def _put(body: dict[str, Any], fields: Sequence[str], value: Any) -> Place:
+    """Set a nested field or list element and return its place; raises LookupError where the path leads nowhere.
+
+    A part written as its bare kind becomes a mapping on the way; what is on the way is copied, for it may be shared.
+    """
+    holder: Any = body
+    at: Place = ()
+    for i, field in enumerate(fields):
+        key = _key(holder, field, at)
+        at = (*at, key)
+        if i == len(fields) - 1:
+            holder[key] = value
+            break
+        inner = _peek(holder, [field])
+        inner = {"kind": inner} if isinstance(inner, str) else {} if inner is None else copy.deepcopy(inner)
+        if not isinstance(inner, (dict, list)):
+            raise LookupError(f"{'.'.join(map(str, at))} is {inner!r} and has no field {fields[i + 1]!r}")
+        holder[key] = holder = inner
+    return at
+
+
+def _key(holder: Any, field: str, at: Place) -> str | int:
+    if not isinstance(holder, list):
+        return field
+    if not field.isdecimal() or int(field) >= len(holder):
+        numbers = f"numbered 0 to {len(holder) - 1}" if holder else "empty"
+        raise LookupError(f"{'.'.join(map(str, at))} is a list {numbers}; it has no element {field!r}")
+    return int(field)
 
 
 def _recipe(document: Document, raw_steps: Sequence[_RawStep], name: str, context: Mapping[str, Any]) -> Method | None:
