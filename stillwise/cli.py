@@ -227,18 +227,29 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from stillwise.recipe.api import Recipe
-
     failed = 0
     for name in args.files:
         try:
-            recipe = Recipe.load(name, binding=args.binding, plugins=args.plugin)
+            print(f"{name}: {_found(name, args)}, no faults")
         except UserError as err:
             print(err, file=sys.stderr)
             failed += 1
-        else:
-            print(f"{name}: {len(recipe.loaded.method.steps)} steps, no faults")
     return UserError.exit_code if failed else 0
+
+
+def _found(name: str, args: argparse.Namespace) -> str:
+    from stillwise.recipe.api import Recipe, catalogue_with
+    from stillwise.recipe.load import find_recipe, read_binding, sort_of
+    from stillwise.recipe.study import read_study
+
+    path = find_recipe(name)
+    sort = sort_of(path)
+    if sort == "study":
+        return f"a study of {len(read_study(path).students)} students"
+    if sort == "binding":
+        return f"a binding of {len(read_binding(path, {'catalogue': catalogue_with(args.plugin)}).roles)} roles"
+    recipe = Recipe.load(name, binding=args.binding, plugins=args.plugin)
+    return f"{len(recipe.loaded.method.steps)} steps"
 
 
 def _plan(args: argparse.Namespace) -> int:
