@@ -24,7 +24,7 @@ from stillwise.recipe.steps import RUNNERS
 from stillwise.recipe.work import Seeds, Work
 from stillwise.records import Failure, Problem, digest
 from stillwise.runtime.executor import Local
-from stillwise.runtime.files import write_text
+from stillwise.runtime.files import disk_errors, write_text
 from stillwise.runtime.graders import GraderPool
 from stillwise.runtime.journal import Journal
 from stillwise.runtime.progress import Display, Mode
@@ -74,8 +74,9 @@ def run(loaded: Loaded, options: Options) -> Result:
     """Run every step that is not finished yet and publish the outputs into ``options.out``."""
     bound = bound_to(loaded, options)
     _check_until(bound, options.until)
-    check_out(options.out, bound)
     check_bindings(_needed_roles(bound), bound.binding.roles)
+    with disk_errors(options.out):
+        check_out(options.out, bound)
     folder = RunFolder(options.out)
     problems, benchmarks, dropped = _all_problems(bound)
     for step in bound.method.steps:
@@ -154,8 +155,8 @@ def check_out(out: Path, loaded: Loaded) -> None:
     if out.is_dir() and any(out.iterdir()) and not (out / "work").is_dir():
         raise UserError(f"{out} holds files that are not a run's; nothing was overwritten: choose a new folder with --out")
     target = (out / "student").resolve()
-    for role, binding in loaded.binding.roles.items():
-        folder = local_folder(binding)
+    for role in _needed_roles(loaded):
+        folder = local_folder(loaded.binding.roles[role])
         if folder is not None and target in (folder.resolve(), *folder.resolve().parents):
             raise UserError(f"role {role!r} is bound to {folder}, which this run would replace; choose another --out")
     named = out / "work" / METHOD

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stillwise import micro
+from stillwise.errors import UserError
 from stillwise.micro.sampler import RETHINK, WordBan, sample
 from stillwise.micro.solutions import EMPTY_THOUGHT
 
@@ -20,7 +21,7 @@ TEXTS = (
 
 def test_names_have_folders_and_others_do_not() -> None:
     assert all(micro.path(name).is_dir() for name in micro.MODELS)
-    with pytest.raises(KeyError, match="no micro model"):
+    with pytest.raises(UserError, match="no micro model"):
         micro.path("giant")
 
 
