@@ -15,6 +15,7 @@ from typing import Any
 import stillwise
 from stillwise.arrows import Scheduler, Source
 from stillwise.errors import UserError, blame, nearest
+from stillwise.recipe.faults import name_fault
 from stillwise.recipe.housekeeping import COMPLETE
 from stillwise.recipe.load import NO_BINDING, Loaded
 from stillwise.recipe.outputs import outcome_sections, publish
@@ -175,6 +176,9 @@ def _needed_roles(loaded: Loaded) -> list[str]:
 def bound_to(loaded: Loaded, options: Options) -> Loaded:
     """The binding with the command line's roles, problems and benchmarks in it."""
     binding = loaded.binding
+    wrong = [fault for name in options.benchmarks if (fault := name_fault(name))]
+    if wrong:
+        raise UserError(f"--benchmark: {'; '.join(wrong)}")
     roles = {**binding.roles, **options.roles}
     # Another problem set makes the binding's benchmarks another subject: they go unless given again.
     kept = {} if options.problems is not None else dict(binding.benchmarks)
