@@ -11,7 +11,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from stillwise.errors import StillwiseError, UserError, nearest
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 Command = Callable[[argparse.Namespace], int]
+T = TypeVar("T", int, float)
 TEACHERS = ("reasoner", "instructor", "student")
 
 
@@ -92,7 +93,9 @@ def _machine_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run's folder; an interrupted run goes on")
     parser.add_argument("--on", default="local", choices=["local"], help="where work runs")
     parser.add_argument("--seed", type=int, default=0, help="every random number derives from it (default 0)")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="torch threads (default: the machine's cores)")
+    parser.add_argument(
+        "--threads", type=_not_negative, default=0, metavar="N", help="torch threads (default: 0, the machine's cores)"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
@@ -114,7 +117,7 @@ def _plan_parser(commands: Commands) -> None:
     parser = _add(commands, "plan", "upper bounds of requests, tokens, hours and disk", _plan)
     _recipe_flags(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="also show what is finished there")
-    parser.add_argument("--throughput", type=float, metavar="TOKENS_PER_S", help="generated tokens per second and device")
+    parser.add_argument("--throughput", type=_rate, metavar="TOKENS_PER_S", help="generated tokens per second and device")
 
 
 def _list_parser(commands: Commands) -> None:
@@ -133,9 +136,9 @@ def _evaluate_parser(commands: Commands) -> None:
     parser.add_argument("model", metavar="MODEL", help="transformers:PATH, micro:NAME, or a hub id")
     parser.add_argument("--problems", required=True, metavar="SPEC", help="a file, hub:ID, gym:NAME or micro:FAMILY")
     parser.add_argument("--column", action="append", default=[], metavar="FIELD=NAME", help="which column is which")
-    parser.add_argument("--samples", type=int, default=8, metavar="N", help="samples per problem (default 8)")
+    parser.add_argument("--samples", type=_positive, default=8, metavar="N", help="samples per problem (default 8)")
     parser.add_argument("--temperature", type=float, default=0.6)
-    parser.add_argument("--max-tokens", type=int, default=16384)
+    parser.add_argument("--max-tokens", type=_positive, default=16384)
     parser.add_argument("--instruction", metavar="TEXT", help="appended to each question (default: the recipes' sentence)")
     _machine_flags(parser)
 
@@ -162,8 +165,36 @@ def _study_parser(commands: Commands) -> None:
     parser = _add(commands, "study", "train several students over several seeds and write their table", _study)
     parser.add_argument("study", metavar="STUDY", help="a study's name or a YAML file")
     parser.add_argument("--table", type=Path, metavar="FILE", help="also write the Markdown table here")
-    parser.add_argument("--seeds", type=int, metavar="N", help="how many seeds (default: the study's)")
+    parser.add_argument("--seeds", type=_positive, metavar="N", help="how many seeds (default: the study's)")
     _machine_flags(parser)
+
+
+def _positive(text: str) -> int:
+    value = _number(int, text)
+    if value is None or value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return value
+
+
+def _not_negative(text: str) -> int:
+    value = _number(int, text)
+    if value is None or value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return value
+
+
+def _rate(text: str) -> float:
+    value = _number(float, text)
+    if value is None or not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def _number(convert: Callable[[str], T], text: str) -> T | None:
+    try:
+        return convert(text)
+    except ValueError:
+        return None
 
 
 def _recipe(args: argparse.Namespace) -> Recipe:
@@ -207,6 +238,16 @@ def _source(spec: str, columns: Sequence[str] = ()) -> Source:
         raise UserError(f"--column {fault['loc'][-1]}: {fault['msg']}; {known}") from None
 
 
+def _problems(args: argparse.Namespace) -> Source | None:
+    if args.column and not args.problems:
+        raise UserError("--column names columns of --problems, which is not given")
+    return _source(args.problems, args.column) if args.problems else None
+
+
+def _benchmarks(args: argparse.Namespace) -> dict[str, Source]:
+    return {name: _source(spec) for name, spec in _pairs(args.benchmark, "--benchmark").items()}
+
+
 def _run(args: argparse.Namespace) -> int:
     from stillwise.recipe.summary import closing_lines
 
@@ -215,8 +256,8 @@ def _run(args: argparse.Namespace) -> int:
         args.out,
         roles=_roles(args),
         seed=args.seed,
-        problems=_source(args.problems, args.column) if args.problems else None,
-        benchmarks={name: _source(spec) for name, spec in _pairs(args.benchmark, "--benchmark").items()},
+        problems=_problems(args),
+        benchmarks=_benchmarks(args),
         threads=args.threads,
         progress=_mode(args),
         until=args.until,
@@ -260,9 +301,7 @@ def _plan(args: argparse.Namespace) -> int:
     from stillwise.recipe.run import Options, bound_to
 
     recipe = _recipe(args)
-    options = Options(
-        out=Path("."), roles=_roles(args), problems=_source(args.problems, args.column) if args.problems else None
-    )
+    options = Options(out=Path("."), roles=_roles(args), problems=_problems(args), benchmarks=_benchmarks(args))
     loaded = bound_to(recipe.loaded, options)
     if args.throughput:
         binding = loaded.binding.model_copy(
@@ -329,9 +368,8 @@ def _gc(args: argparse.Namespace) -> int:
 def _study(args: argparse.Namespace) -> int:
     from stillwise.recipe.study import run_study
 
-    run = run_study(args.study, args.out, seeds=args.seeds, threads=args.threads, progress=_mode(args))
-    if args.table:
-        args.table.write_text(run.markdown, encoding="utf-8")
+    mode = _mode(args)
+    run = run_study(args.study, args.out, seeds=args.seeds, threads=args.threads, progress=mode, table=args.table)
     print(run.markdown)
     return 0
 

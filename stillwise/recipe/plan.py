@@ -9,7 +9,7 @@ from pathlib import Path
 from stillwise.errors import StillwiseError
 from stillwise.parts import Part
 from stillwise.recipe.load import Loaded
-from stillwise.recipe.run import HELD_OUT, HOLDOUT_EVERY, read_problems
+from stillwise.recipe.run import HELD_OUT, HOLDOUT_EVERY, hold_out, read_problems
 from stillwise.recipe.schema import Step
 from stillwise.records import Problem
 from stillwise.runtime.store import MANIFEST
@@ -87,25 +87,26 @@ class Plan:
 def make_plan(loaded: Loaded, out: Path | None = None) -> Plan:
     """The plan of a loaded recipe; problems are read where that is possible, else the binding's number is used."""
     binding = loaded.binding
-    num, known = _count(loaded)
-    sizes = {name: spec.num_problems or _size(spec.source) for name, spec in binding.benchmarks.items()}
-    if not sizes:
-        sizes = {HELD_OUT: num // HOLDOUT_EVERY}
-        num -= sizes[HELD_OUT]
+    num, sizes = _counts(loaded)
+    known = binding.num_problems is None
     samples = {name: spec.samples for name, spec in binding.benchmarks.items()}
     bounds = [_bound(step, num, sizes, samples, loaded, out) for step in loaded.method.steps]
     return Plan(loaded=loaded, num_problems=num, num_problems_known=known, benchmarks=sizes, bounds=tuple(bounds))
 
 
-def _count(loaded: Loaded) -> tuple[int, bool]:
+def _counts(loaded: Loaded) -> tuple[int, dict[str, int]]:
+    """Problems to train on and of each benchmark; without benchmarks those that the run would hold out."""
     binding = loaded.binding
-    if binding.num_problems is not None:
-        return binding.num_problems, False
-    return (len(_problems(binding.problems)), True) if binding.problems else (0, True)
-
-
-def _size(source: Part) -> int:
-    return len(_problems(source))
+    sizes = {name: spec.num_problems or len(_problems(spec.source)) for name, spec in binding.benchmarks.items()}
+    if binding.num_problems is not None or binding.problems is None:
+        num = binding.num_problems or 0
+        held = num // HOLDOUT_EVERY
+        return (num, sizes) if sizes else (num - held, {HELD_OUT: held})
+    problems = _problems(binding.problems)
+    if sizes:
+        return len(problems), sizes
+    kept, held_out = hold_out(problems)
+    return len(kept), {HELD_OUT: len(held_out)}
 
 
 def _problems(source: Part) -> Sequence[Problem]:
@@ -186,7 +187,7 @@ def _others(loaded: Loaded, role: str) -> str:
 def _row(bound: Bound) -> str:
     does = f"{bound.arrow} {bound.kind}" + (f" by {', '.join(bound.roles)}" if bound.roles else "")
     tokens = bound.generated_tokens or bound.trained_tokens
-    done = "  [an output is there]" if bound.finished_before else ""
+    done = "  [an output of this or another setting is there]" if bound.finished_before else ""
     return f"{bound.step:<18}{does[:38]:<40}{bound.requests:>10,}{tokens:>18,}{done}"
 
 

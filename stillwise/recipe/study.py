@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -84,12 +85,27 @@ def read_study(path: Path) -> Study:
     return study
 
 
-def run_study(name: str, out: Path, *, seeds: int | None = None, threads: int = 0, progress: Mode | None = None) -> StudyResult:
-    """Train and measure every student with every seed; finished ones are found. Writes study.json and study.md."""
+def run_study(
+    name: str,
+    out: Path,
+    *,
+    seeds: int | None = None,
+    threads: int = 0,
+    progress: Mode | None = None,
+    table: Path | None = None,
+) -> StudyResult:
+    """Train and measure every student with every seed; finished ones are found. Writes study.json and study.md.
+
+    ``table`` is one more file for the Markdown table; whether it can be written is tried before anything runs.
+    """
     from stillwise.evaluate.study import study_markdown
 
     path = find_study(name)
     study = read_study(path)
+    if seeds is not None and seeds < 1:
+        raise UserError(f"seeds: {seeds} is not a whole number of at least 1")
+    if table:
+        _check_table(table)
     rows: dict[str, list[dict[str, Any]]] = {student: [] for student in study.students}
     for seed in range(seeds or study.seeds):
         steps: dict[str, int] = {}
@@ -102,8 +118,21 @@ def run_study(name: str, out: Path, *, seeds: int | None = None, threads: int = 
     command = f"stillwise study {path.stem}"
     markdown = study_markdown(rows, reference=study.reference, title=study.about, command=command)
     write_json(out / "study.json", rows)
-    write_text(out / "study.md", markdown)
+    for file in [out / "study.md", *([table] if table else [])]:
+        write_text(file, markdown)
     return StudyResult(markdown, rows)
+
+
+def _check_table(table: Path) -> None:
+    """Makes no folder yet: one inside ``out`` would be taken for somebody else's files."""
+    nearest_parent = next(parent for parent in table.parents if parent.exists())
+    try:
+        with TemporaryFile(dir=nearest_parent):
+            pass
+    except OSError as err:
+        raise UserError(f"--table {table}: cannot write in {nearest_parent} ({err.strerror}); choose another file") from err
+    if table.is_dir():
+        raise UserError(f"--table {table}: is a folder; give the path of a file")
 
 
 def _one(study: Study, label: str, student: Student, seed: int, steps: Mapping[str, int], options: Options) -> dict[str, Any]:

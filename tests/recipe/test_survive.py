@@ -1,4 +1,4 @@
-"""Kill -9 at any moment, then the same command: nothing lost or doubled, equal bytes at the end."""
+"""Kill -9 at any moment, then the same command: nothing lost or doubled, equal bytes in every published file."""
 
 from __future__ import annotations
 
@@ -40,19 +40,29 @@ def survive(tmp_path: Path, shares: list[float]) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["code"] == 0
-    assert any(kill["killed"] for kill in found["killed"]), "no run was alive when its kill came"
-    for kill in found["killed"]:
+    assert {"metrics.json", "recipe.yaml", "report.html", "problems.parquet", "student/model.safetensors"} <= set(
+        found["digests"]
+    )
+    assert {"traces/think.parquet", "verdicts/think.parquet"} <= set(found["digests"])
+    assert found["keys"]
+    hits = [kill["killed"] for kill in found["killed"]]
+    assert sum(hits) >= len(shares) - 1, f"too few runs were alive when their kill came: {hits}"
+    assert found["publishing"]["killed"], "the run ended before it was killed while it published"
+    assert found["publishing"]["unpublished"], "metrics.json, which is written last, was there before the kill"
+    for kill in [*found["killed"], found["publishing"]]:
         assert kill["code"] == 0
+        assert kill["stale"] == []
+        assert kill["keys"] == found["keys"], "a batch was lost or asked twice"
         assert kill["digests"] == found["digests"]
 
 
 def moments(seed: int, count: int) -> list[float]:
-    """Shares of a run's length, one in each of ``count`` equal parts."""
+    """Shares of a run's length between 0.05 and 0.9, one in each of ``count`` equal parts."""
     chosen = random.Random(seed)
-    return [(i + chosen.random()) / count for i in range(count)]
+    return [0.05 + 0.85 * (i + chosen.random()) / count for i in range(count)]
 
 
-def test_three_kills(tmp_path: Path) -> None:
+def test_three_kills_and_one_while_publishing(tmp_path: Path) -> None:
     survive(tmp_path, moments(0, 3))
 
 
