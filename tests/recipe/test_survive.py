@@ -57,9 +57,9 @@ def survive(tmp_path: Path, shares: list[float]) -> None:
 
 
 def moments(seed: int, count: int) -> list[float]:
-    """Shares of a run's length between 0.05 and 0.9, one in each of ``count`` equal parts."""
+    """Shares of a run's length between 0.05 and 0.75, one in each of ``count`` equal parts."""
     chosen = random.Random(seed)
-    return [0.05 + 0.85 * (i + chosen.random()) / count for i in range(count)]
+    return [0.05 + 0.7 * (i + chosen.random()) / count for i in range(count)]
 
 
 def test_three_kills_and_one_while_publishing(tmp_path: Path) -> None:
