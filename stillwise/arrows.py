@@ -116,6 +116,13 @@ class Verifier(Part):
     def warm(self) -> None:
         """Loads what ``verify`` needs; a worker calls it before the first item's time runs."""
 
+    def decide(self, pairs: Sequence[tuple[Problem, Trace]], tools: Tools) -> list[Verdict]:
+        """Verdicts of many pairs, in their order: what a step calls. By default ``verify`` in the pool's workers.
+
+        Verifiers that need more than a worker may have (a model that judges, a sandbox) answer here instead.
+        """
+        return tools.graders.verify(self, pairs)
+
 
 OnBatch = Callable[[Sequence[int], Sequence[Completion]], None]
 """Called with positions and completions of one finished batch."""

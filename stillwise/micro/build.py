@@ -42,11 +42,11 @@ SMALL = Shape(layers=3, width=96, heads=4, key_value_heads=2, hidden=288, head_d
 
 PLANS = {
     "base": Plan(tokens=6_500_000, peak=3e-3, final=0.3),
-    "pupil": Plan(tokens=9_000_000, peak=3e-3),
+    "pupil": Plan(tokens=11_000_000, peak=3e-3),
     "scholar": Plan(tokens=3_200_000, peak=2e-3),
-    "student": Plan(tokens=600_000, peak=8e-4, warmup=20),
-    "instructor": Plan(tokens=5_000_000, peak=2e-3),
-    "apprentice": Plan(tokens=9_000_000, peak=2e-3),
+    "student": Plan(tokens=1_500_000, peak=1e-3, warmup=20),
+    "instructor": Plan(tokens=4_000_000, peak=2e-3),
+    "apprentice": Plan(tokens=13_000_000, peak=2e-3),
     "finisher": Plan(tokens=700_000, peak=1e-3, warmup=20),
     "reasoner": Plan(tokens=300_000, peak=3e-4, warmup=20),
 }

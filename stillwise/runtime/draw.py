@@ -74,7 +74,7 @@ def draw(
 def verdicts(verifier: Verifier, problems: Sequence[Problem], traces: Sequence[Trace], tools: Tools) -> list[Verdict]:
     """One verdict for each trace: TRUNCATED without grading where the token limit ended it, else the verifier's."""
     whole = [i for i, trace in enumerate(traces) if trace.finish is not Finish.LENGTH]
-    graded = tools.graders.verify(verifier, [(problems[i], traces[i]) for i in whole]) if whole else []
+    graded = verifier.decide([(problems[i], traces[i]) for i in whole], tools) if whole else []
     known = dict(zip(whole, graded, strict=True))
     cut = Verdict(outcome=Outcome.TRUNCATED, grader="token_limit")
     return [known.get(i, cut) for i in range(len(traces))]

@@ -100,3 +100,40 @@ def test_columns_need_problems_and_a_binding_counts_its_own(tmp_path: Path, caps
     printed = capsys.readouterr().out
     assert "problems: 30" in printed
     assert "measured on: own 30" in printed
+
+
+def test_plan_counts_what_it_is_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, count in (("train", 13), ("test", 5)):
+        rows = [{"question": f"{n} + {count}?", "answer": str(n + count)} for n in range(count)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plan = ["plan", "curriculum", "--binding", "paper"]
+    given = ["--problems", str(tmp_path / "train.jsonl"), "--benchmark", f"mine={tmp_path / 'test.jsonl'}"]
+    assert main([*plan, *given]) == 0
+    printed = capsys.readouterr().out
+    assert "problems: 13\n" in printed
+    assert "measured on: mine 5\n" in printed
+    for command in (plan, ["run", *plan[1:], "--out", str(tmp_path / "out")]):
+        assert "--problems, which is not given" in failing([*command, "--column", "question=ask"], capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["study", "table1", "--out", "o", "--seeds", "-1"],
+        ["study", "table1", "--out", "o", "--seeds", "0"],
+        ["run", "curriculum", "--out", "o", "--threads", "-1"],
+        ["plan", "curriculum", "--throughput", "0"],
+        ["plan", "curriculum", "--throughput", "nan"],
+        ["evaluate", "m", "--problems", "p", "--out", "o", "--samples", "0"],
+        ["evaluate", "m", "--problems", "p", "--out", "o", "--samples", "many"],
+    ],
+)
+def test_numbers_that_mean_nothing(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(arguments)
+    assert done.value.code == 2
+    assert f"argument {arguments[-2]}: {arguments[-1]!r} is not a" in capsys.readouterr().err
+
+
+def test_no_threads_means_all_cores() -> None:
+    assert build_parser().parse_args(["run", "curriculum", "--out", "o", "--threads", "0"]).threads == 0

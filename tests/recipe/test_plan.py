@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+from stillwise.problems.resolve import resolve
 from stillwise.recipe.api import Recipe
-from stillwise.recipe.plan import plan_lines
+from stillwise.recipe.plan import make_plan, plan_lines
+from stillwise.recipe.run import Options, bound_to, hold_out, read_problems
+from stillwise.runtime.store import MANIFEST
 
 
 def test_the_papers_plan_is_four_modes_of_four_tries() -> None:
@@ -29,3 +35,24 @@ def test_micro_problems_are_counted_from_the_source() -> None:
     plan = Recipe.load("curriculum", binding="micro", set={"sample.tries": 2}).plan()
     assert plan.num_problems_known
     assert plan.teacher_requests == plan.num_problems * 4 * 2
+
+
+def test_given_problems_are_counted_although_the_binding_states_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(json.dumps({"question": f"{n} + 1?", "answer": str(n + 1)}) + "\n" for n in range(40)))
+    recipe = Recipe.load("curriculum", binding="paper")
+    loaded = bound_to(recipe.loaded, Options(out=tmp_path, problems=resolve(str(path))))
+    plan = make_plan(loaded)
+    kept, held = hold_out(read_problems(resolve(str(path)), "p")[0])
+    assert (plan.num_problems, plan.num_problems_known) == (len(kept), True)
+    assert plan.benchmarks == {"heldout": len(held)}
+    assert plan.teacher_requests == len(kept) * 4 * 4
+
+
+def test_outputs_that_are_there_may_be_of_another_setting(tmp_path: Path) -> None:
+    finished = tmp_path / "work" / "think" / "0123"
+    finished.mkdir(parents=True)
+    (finished / MANIFEST).write_text("{}")
+    lines = plan_lines(Recipe.load("curriculum", binding="paper").plan(tmp_path))
+    marked = [line for line in lines if "an output of this or another setting is there" in line]
+    assert [line.split()[0] for line in marked] == ["think"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stillwise.errors import RecipeError
+from stillwise.errors import RecipeError, UserError
 from stillwise.recipe.study import read_study, run_study
 from tests.conftest import Toy
 
@@ -33,7 +33,9 @@ students:
 
 def test_students_share_traces_and_differ_in_seed(toy: Toy, tmp_path: Path) -> None:
     out = tmp_path / "study"
-    found = run_study(str(study(toy)), out, threads=1, progress="quiet")
+    table = out / "missing" / "dir" / "x.md"
+    found = run_study(str(study(toy)), out, threads=1, progress="quiet", table=table)
+    assert table.read_text() == found.markdown
     assert len(list((out / "work" / "traces").iterdir())) == 1, "the teacher is asked once for all"
     assert len(list((out / "work" / "after").iterdir())) == 6, "three students, two seeds"
     assert {name: len(runs) for name, runs in found.metrics.items()} == {"Both": 2, "Easy only": 2, "Easy, matched": 2}
@@ -54,3 +56,15 @@ def test_faults_of_a_study(toy: Toy) -> None:
         read_study(study(toy, **{"reference: Both": "reference: Bot"}))
     with pytest.raises(RecipeError, match="no earlier student is called"):
         read_study(study(toy, **{"matched_to: Both": "matched_to: Hard"}))
+
+
+def test_a_table_that_cannot_be_written_is_refused_before_the_run(toy: Toy, tmp_path: Path) -> None:
+    out, file = tmp_path / "study", tmp_path / "file"
+    file.touch()
+    with pytest.raises(UserError, match="cannot write in"):
+        run_study(str(study(toy)), out, table=file / "dir" / "x.md")
+    with pytest.raises(UserError, match="is a folder"):
+        run_study(str(study(toy)), out, table=tmp_path)
+    with pytest.raises(UserError, match="at least 1"):
+        run_study(str(study(toy)), out, seeds=0)
+    assert not out.exists()
