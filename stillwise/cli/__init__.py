@@ -1,0 +1,69 @@
+"""The command line: run, check, plan, list, report, evaluate, import, status, gc, study.
+
+Exit codes: 0 done, 1 an error while working, 2 the user's input cannot be used (nothing was done), 130 interrupted.
+Only the standard library is imported before a command is known, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from stillwise.cli import looking, measuring, running
+from stillwise.errors import StillwiseError
+
+if TYPE_CHECKING:
+    from stillwise.cli.flags import Command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; errors that a user can meet are printed without a traceback."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    args.typed = _typed(sys.argv[1:] if argv is None else argv)
+    command: Command = args.command
+    try:
+        return command(args)
+    except StillwiseError as err:
+        print(f"stillwise: {err}", file=sys.stderr)
+        return err.exit_code
+    except KeyboardInterrupt:
+        print("\nstillwise: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    import stillwise
+
+    parser = argparse.ArgumentParser(prog="stillwise", description=stillwise.__doc__)
+    parser.add_argument("--version", action="version", version=f"stillwise {stillwise.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    running.run_parser(commands)
+    running.check_parser(commands)
+    running.plan_parser(commands)
+    looking.list_parser(commands)
+    looking.report_parser(commands)
+    measuring.evaluate_parser(commands)
+    measuring.import_parser(commands)
+    looking.status_parser(commands)
+    looking.gc_parser(commands)
+    running.study_parser(commands)
+    return parser
+
+
+def _typed(argv: Sequence[str]) -> str:
+    """The command as it was typed, but for the output folder: runs into two folders have equal reports."""
+    words = list(argv)
+    for place, word in enumerate(words):
+        if word == "--out" and place + 1 < len(words):
+            words[place + 1] = "DIR"
+        elif word.startswith("--out="):
+            words[place] = "--out=DIR"
+    return shlex.join(["stillwise", *words])
