@@ -10,10 +10,13 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from stillwise.parts import Part
-from stillwise.records import Failure, Finish, Problem, Sampling, Score, Trace, Verdict
+from stillwise.records import Failure, Finish, Problem, Sampling, Score, Span, Trace, Verdict
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BanScope = Literal["generation", "thought"]
 BanMode = Literal["words", "token_ban"]
@@ -78,9 +81,15 @@ class Completion:
     finish: Finish
     opened: str = ""
     """What the template itself put at the start of the answer (``<think>\\n`` in R1-style templates); belongs to the text."""
+    num_thinking_tokens: int | None = None
+    """Of ``num_tokens``, those up to the close of the thought (its tag included); None where token ids are not known."""
     token_ids: tuple[int, ...] | None = None
     raw: dict[str, Any] | None = None
     """The server's answer as it came, where there is one."""
+    failure: str = ""
+    """A short word to count by where no usable answer came (banned_word, timed_out, refused, …); empty where one did."""
+    detail: str = ""
+    """What is known of the failure."""
 
 
 class Source(Part):
@@ -145,6 +154,14 @@ class Caller(Protocol):
         """How many tokens the model's tokenizer makes of a text (no special tokens added)."""
 
 
+@runtime_checkable
+class Metered(Protocol):
+    """A caller that knows what its answers cost."""
+
+    def figures(self, left: int) -> Mapping[str, float]:
+        """Running figures for the progress bar; ``left`` answers are still to come (for the projection)."""
+
+
 class Graders(Protocol):
     """A pool that runs a verifier outside this process, with a hard limit for each item."""
 
@@ -180,6 +197,10 @@ class Sampler(Part):
     def sample(self, problems: Sequence[Problem], tools: Tools) -> Iterator[Sampled | Failure]:
         """Every attempt, kept or not, in a fixed order (wave, then problem)."""
 
+    def outside(self) -> str:
+        """A digest of what decides the attempts besides fields, problems and models (a file that is read); "" for nothing."""
+        return ""
+
 
 class Scorer(Part):
     """Traces to numbers."""
@@ -195,6 +216,62 @@ class Rewriter(Part):
     @abstractmethod
     def rewrite(self, problem: Problem, trace: Trace, tools: Tools) -> Trace | Failure:
         """The edited trace, its ``parent`` set, or the reason why there is none."""
+
+
+class Segmenter(Part):
+    """A thought to its units."""
+
+    @abstractmethod
+    def segment(self, text: str) -> tuple[Span, ...]:
+        """Spans of kind ``unit``, in order and side by side, that together are the whole text; none where it is blank."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaffold:
+    """One problem of a titration: how much of another model's thought was given before an answer was right.
+
+    Token counts are those of one tokenizer. What is None was never reached: the problem is censored, not solved at 100 %.
+    """
+
+    problem_id: str
+    level: int | None
+    group: str
+    trace_id: str
+    """The trace whose thought was given."""
+    units: int
+    """Prefixes of the thought that could be given, the whole thought being the last."""
+    units_tried: int
+    """The longest prefix that was tried."""
+    units_given: int | None
+    """The prefix that sufficed."""
+    solved_by: str | None
+    """The first correct answer after that prefix."""
+    thought_tokens: int
+    prefix_tokens: int | None
+    rest_tokens: int | None
+    """Of the thought after the prefix, and of the solution."""
+    answer_tokens: int | None
+    """Of what was generated after the prefix."""
+    censored: str | None
+    """Why there is no prefix that sufficed: never_solved, too_long; None where there is one."""
+
+    @property
+    def context_ratio(self) -> float | None:
+        """Prefix tokens over thought tokens."""
+        return None if self.prefix_tokens is None else self.prefix_tokens / self.thought_tokens
+
+    @property
+    def generation_ratio(self) -> float | None:
+        """Generated tokens over the tokens of the remaining thought and solution; None where nothing remained."""
+        return self.answer_tokens / self.rest_tokens if self.answer_tokens is not None and self.rest_tokens else None
+
+
+class Probe(Part):
+    """Traces to what another model makes of them; nothing is trained and no student is measured."""
+
+    @abstractmethod
+    def probe(self, pairs: Sequence[tuple[Problem, Trace]], tools: Tools) -> Iterator[Sampled | Scaffold | Failure]:
+        """Every attempt in a fixed order, then one finding for each problem; ``pairs`` are problems with correct traces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +337,14 @@ class Trainer(Part):
     @abstractmethod
     def train(self, examples: Sequence[Example], student: Path, out: Path, tools: Tools) -> Mapping[str, Any]:
         """Writes a transformers folder at ``out`` (which appears whole or not at all) and returns the stage's figures."""
+
+
+class Divergence(Part):
+    """How far a student's distribution over the next token is from a teacher's."""
+
+    @abstractmethod
+    def per_token(self, teacher_logprobs: Tensor, student_logprobs: Tensor) -> Tensor:
+        """Values (…) in nats of log-measures (…, K) over the same K outcomes; only the student's has a gradient."""
 
 
 class Benchmark(Part):

@@ -58,6 +58,10 @@ class TooManyFailures(StillwiseError):
     """More items failed than the recipe's ``max_failure_rate`` allows."""
 
 
+class BudgetReached(StillwiseError):
+    """The next call could cost more than is left of the budget; what was paid for is kept, and a larger budget goes on."""
+
+
 class StepError(StillwiseError):
     """A part raised while working; names the step, the part and the item."""
 
