@@ -135,6 +135,8 @@ class Trace:
     num_prompt_tokens: int = 0
     num_tokens: int | None = None
     """Tokens as generated (end of sequence included, prefilled part excluded); None where the source did not say."""
+    num_thinking_tokens: int | None = None
+    """Of ``num_tokens``, those up to the close of the thought (its tag included); 0 without one, None where nobody counted."""
     finish: Finish = Finish.STOP
     sampling: Sampling = field(default_factory=Sampling)
     seed: int = 0

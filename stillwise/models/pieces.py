@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Sequence
 from typing import Any
 
+from stillwise.records import THINK_CLOSE, THINK_OPEN
+
+_OPEN, _CLOSE = THINK_OPEN.encode(), THINK_CLOSE.encode()
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>\Z")
 
 
@@ -29,6 +33,20 @@ def token_pieces(tokenizer: Any, size: int) -> list[bytes]:
 def text_of(pieces: Sequence[bytes], token_ids: Sequence[int]) -> str:
     """The text of generated tokens as the continuation of a prompt (a leading space survives)."""
     return b"".join(pieces[i] for i in token_ids).decode("utf-8", "replace")
+
+
+def thinking_tokens(pieces: Sequence[bytes], token_ids: Sequence[int], start: str) -> int:
+    """How many of the tokens stand before the end of the thought: its closing tag included, all of an unclosed one.
+
+    ``start`` is the part of the answer that was not generated; a thought that it holds whole counts nothing.
+    """
+    parts = [pieces[i] for i in token_ids]
+    text = start.encode() + b"".join(parts)
+    opened, closed = text.find(_OPEN), text.rfind(_CLOSE)
+    if closed < 0 or closed < opened:
+        return len(token_ids) if opened >= 0 else 0
+    begins = itertools.accumulate(map(len, parts), initial=len(start.encode()))
+    return sum(begin < closed + len(_CLOSE) for begin in itertools.islice(begins, len(parts)))
 
 
 def _byte_level(token: str) -> bytes:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from stillwise.arrows import Ask, Completion, Request
 from stillwise.errors import UserError
 from stillwise.models.opening import answer_start, check_one_opening, split_opened
+from stillwise.models.pieces import thinking_tokens
 from stillwise.records import Finish, digest
 
 Script = Callable[[Request], str | None]
 """The answer's text after the prefilled part, or None where the script has none."""
 
+_WORD = re.compile(r"\s*\S+")
 TEMPLATE = "<|user|>{user}<|assistant|>"
 
 
@@ -74,6 +77,7 @@ class ScriptedModel:
             num_tokens=min(len(words) + 1, limit),
             finish=Finish.LENGTH if cut else Finish.STOP,
             opened=opened,
+            num_thinking_tokens=_thinking_words(text, limit, answer_start(opened, request.ask.prefill)),
         )
 
     def render(self, ask: Ask) -> tuple[str, str]:
@@ -85,6 +89,12 @@ class ScriptedModel:
     def count_tokens(self, text: str) -> int:
         """Words between white space."""
         return len(text.split())
+
+
+def _thinking_words(text: str, limit: int, start: str) -> int:
+    words = [word.encode() for word in _WORD.findall(text)]
+    tokens = [*words, b""][:limit]
+    return thinking_tokens(tokens, range(len(tokens)), start)
 
 
 def _looked_up(answers: Mapping[str, str]) -> Script:

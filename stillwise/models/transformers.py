@@ -14,7 +14,7 @@ from stillwise.models.bans import Bans
 from stillwise.models.choose import uniforms
 from stillwise.models.decode import Loop, Row, Vocabulary
 from stillwise.models.opening import answer_start, check_one_opening, split_opened
-from stillwise.models.pieces import text_of, token_pieces
+from stillwise.models.pieces import text_of, thinking_tokens, token_pieces
 from stillwise.models.weights import folder_digest, model_folder
 from stillwise.records import digest
 
@@ -168,7 +168,7 @@ class TransformersModel:
         rows = [self._row(request, *start) for request, start in zip(batch, starts, strict=True)]
         live = self._live([len(row.prompt) for row in rows], max(r.sampling.max_tokens for r in batch))
         Loop(self._model, self._vocabulary, rows, live).run()
-        return [self._completion(row, *start) for row, start in zip(rows, starts, strict=True)]
+        return [self._completion(row, request.ask, *start) for row, request, start in zip(rows, batch, starts, strict=True)]
 
     def _row(self, request: Request, prompt: str, opened: str) -> Row:
         start = answer_start(opened, request.ask.prefill)
@@ -181,7 +181,7 @@ class TransformersModel:
             guard=self._bans.guard(request.ask.ban, start),
         )
 
-    def _completion(self, row: Row, prompt: str, opened: str) -> Completion:
+    def _completion(self, row: Row, ask: Ask, prompt: str, opened: str) -> Completion:
         if row.finish is None:
             raise RuntimeError("the decode loop left a row unfinished")
         kept = row.tokens[:-1] if row.tokens[-1] in self._vocabulary.eos else row.tokens
@@ -195,6 +195,7 @@ class TransformersModel:
             finish=row.finish,
             opened=opened,
             token_ids=tuple(row.tokens),
+            num_thinking_tokens=thinking_tokens(self._vocabulary.pieces, row.tokens, answer_start(opened, ask.prefill)),
         )
 
 

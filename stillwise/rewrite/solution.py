@@ -36,6 +36,7 @@ class ThinkSolution(Rewriter):
             paradigm=self.kind,
             spans=(Span(kind="solution", start=0, end=len(text)),),
             num_tokens=caller.count_tokens(text) if caller else None,
+            num_thinking_tokens=0,
             parent=trace.id,
             edit=self.kind,
         )

@@ -57,6 +57,7 @@ def draw(
             spans=thinking_spans(text),
             num_prompt_tokens=answer.num_prompt_tokens,
             num_tokens=answer.num_tokens,
+            num_thinking_tokens=answer.num_thinking_tokens,
             finish=answer.finish,
             sampling=sampling,
             seed=request.seed,

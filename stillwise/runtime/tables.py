@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from stillwise.arrows import Example, Lesson, Row
+from stillwise.arrows import Example, Lesson, Row, Scaffold
 from stillwise.errors import CorruptOutput, UserError
 from stillwise.records import AnswerKind, Failure, Finish, Outcome, Problem, Sampling, Score, Signature, Span, Trace, Verdict
 from stillwise.runtime.files import whole_file
@@ -60,6 +60,7 @@ COLUMNS: Mapping[type[Any], Mapping[str, Column]] = {
         "spans": [_SPAN],
         "num_prompt_tokens": "int64",
         "num_tokens": "int64",
+        "num_thinking_tokens": "int64",
         "finish": "string",
         "sampling": _SAMPLING,
         "seed": "int64",
@@ -80,7 +81,15 @@ COLUMNS: Mapping[type[Any], Mapping[str, Column]] = {
         "num_tokens": "int64",
         "sample_index": "int64",
     },
+    Scaffold: {
+        **dict.fromkeys(("problem_id", "group", "trace_id", "solved_by", "censored"), "string"),
+        **dict.fromkeys(("level", "units", "units_tried", "units_given"), "int64"),
+        **dict.fromkeys(("thought_tokens", "prefix_tokens", "rest_tokens", "answer_tokens"), "int64"),
+    },
 }
+
+ADDED: Mapping[type[Any], frozenset[str]] = {Trace: frozenset({"num_thinking_tokens"})}
+"""Columns with a default that came later: a table without them is read as well."""
 
 
 def write(path: Path, records: Iterable[R], kind: type[R]) -> int:
@@ -145,15 +154,18 @@ def _check_schema(path: Path, found: Any, kind: type[Any]) -> None:
     if name != kind.__name__ or meta.get(b"stillwise.format") != FORMAT.encode():
         version = meta.get(b"stillwise.format", b"?").decode()
         raise CorruptOutput(f"{path} holds {name} (format {version}), not {kind.__name__} (format {FORMAT}); {_REMEDY}")
-    if not found.equals(_schema(kind)):
+    missing = ADDED.get(kind, frozenset()) - set(found.names)
+    if not found.equals(_schema(kind, missing)):
         raise CorruptOutput(f"{path} has other columns than a table of {kind.__name__} ({', '.join(found.names)}); {_REMEDY}")
 
 
-def _schema(kind: type[Any]) -> Any:
+def _schema(kind: type[Any], without: frozenset[str] = frozenset()) -> Any:
     import pyarrow as pa
 
     metadata = {"stillwise.record": kind.__name__, "stillwise.format": FORMAT}
-    return pa.schema([(name, _arrow_type(column)) for name, column in COLUMNS[kind].items()], metadata=metadata)
+    return pa.schema(
+        [(name, _arrow_type(column)) for name, column in COLUMNS[kind].items() if name not in without], metadata=metadata
+    )
 
 
 def _arrow_type(column: Column) -> Any:

@@ -9,6 +9,7 @@ import pytest
 from stillwise.arrows import Ask, Request
 from stillwise.errors import UserError
 from stillwise.models.open import open_model
+from stillwise.models.pieces import thinking_tokens
 from stillwise.models.scripted import ScriptedModel
 from stillwise.records import Finish, Sampling
 
@@ -62,3 +63,27 @@ def test_a_missing_script_is_named(tmp_path: Path) -> None:
 
 def test_another_script_is_another_revision() -> None:
     assert ScriptedModel({"a": "b"}).revision == ScriptedModel({"a": "b"}).revision != ScriptedModel({"a": "c"}).revision
+
+
+@pytest.mark.parametrize(
+    ("answer", "prefill", "limit", "thinking"),
+    [
+        ("<think> one two </think> three", "", 20, 4),
+        ("one two </think> three four", "<think>\n", 20, 3),
+        ("one two </think> three four", "<think>\n", 2, 2),
+        ("three four", "<think>\ndone\n</think>\n", 20, 0),
+        ("three four", "", 20, 0),
+        ("<think> one two", "", 20, 4),
+    ],
+)
+def test_tokens_of_the_thought_are_counted(answer: str, prefill: str, limit: int, thinking: int) -> None:
+    model = ScriptedModel(lambda request: answer)
+    request = Request(ask=Ask(user="?", prefill=prefill), sampling=Sampling(max_tokens=limit))
+    assert model.generate([request])[0].num_thinking_tokens == thinking
+
+
+def test_a_tag_split_over_tokens_belongs_to_the_thought() -> None:
+    pieces = [b"<thi", b"nk>a", b"b</", b"thi", b"nk>", b"\n\nc", b"d"]
+    assert thinking_tokens(pieces, range(7), "") == 5
+    assert thinking_tokens(pieces[3:], range(4), "<think>ab</") == 2
+    assert thinking_tokens(pieces[5:], range(2), "<think>ab</think>") == 0

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import warnings
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,19 @@ def test_other_records_other_formats_and_missing_files_are_refused(tmp_path: Pat
         tables.read(tmp_path / "alien.parquet", Problem)
     with pytest.raises(UserError, match="does not exist"):
         tables.read(tmp_path / "none.parquet", Problem)
+
+
+def test_traces_written_before_a_column_came_are_read(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "t.parquet"
+    tables.write(path, [replace(TRACE, num_thinking_tokens=7)], Trace)
+    assert tables.read(path, Trace)[0].num_thinking_tokens == 7
+    pq.write_table(pq.read_table(path).drop_columns(["num_thinking_tokens"]), path)
+    assert tables.read(path, Trace) == [replace(TRACE, num_thinking_tokens=None)]
+    pq.write_table(pq.read_table(path).drop_columns(["finish"]), path)
+    with pytest.raises(CorruptOutput, match="other columns"):
+        tables.read(path, Trace)
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare to mount a small disk")
