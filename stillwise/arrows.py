@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from stillwise.parts import Part
 from stillwise.records import Failure, Finish, Problem, Sampling, Score, Span, Trace, Verdict
@@ -98,6 +98,34 @@ class Source(Part):
     @abstractmethod
     def problems(self) -> Iterator[Problem | Failure]:
         """Problems in a fixed order; a row that cannot be used comes as a Failure with its reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curated:
+    """What a curator or a filter decided."""
+
+    dropped: Sequence[Failure]
+    """One for each problem or trace that goes, named by its id; the others go on in their order."""
+    figures: Mapping[str, Any]
+    """JSON values for the report: what was asked, what was found."""
+
+
+class Curator(Part):
+    """Problems to those that go on: each once, none of a benchmark's, in the wanted mix."""
+
+    @abstractmethod
+    def curate(self, problems: Sequence[Problem], benchmarks: Mapping[str, Sequence[Problem]], seed: int) -> Curated:
+        """What goes and why; ``benchmarks`` are the problem sets that the recipe evaluates on, by name."""
+
+
+class Filter(Part):
+    """Traces to those that go on, by what their texts hold."""
+
+    @abstractmethod
+    def filter(
+        self, problems: Mapping[str, Problem], traces: Sequence[Trace], benchmarks: Mapping[str, Sequence[Problem]]
+    ) -> Curated:
+        """What goes and why; ``problems`` by id, ``benchmarks`` by name."""
 
 
 class Paradigm(Part):
