@@ -133,6 +133,8 @@ def _step(work: Work, step: Step) -> None:
         folder.finish(facts)
         work.fresh.append(step.name)
     work.outputs[step.name] = folder
+    if step.arrow == "curate":
+        work.problems = work.curated(step.name)
     if step.arrow == "train":
         work.roles[step.name] = f"transformers:{work.student_folder(step.name)}"
         work.trained[step.name] = str(folder.facts["weights"])

@@ -6,11 +6,25 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from stillwise.arrows import Benchmark, Rewriter, Sampler, Scheduler, Scorer, Selector, Source, Trainer, Verifier
+from stillwise.arrows import (
+    Benchmark,
+    Curator,
+    Filter,
+    Rewriter,
+    Sampler,
+    Scheduler,
+    Scorer,
+    Selector,
+    Source,
+    Trainer,
+    Verifier,
+)
 from stillwise.parts import Fields, Part, inputs_of, roles_of
 
 ARROWS: dict[str, type[Part]] = {
+    "curate": Curator,
     "sample": Sampler,
+    "filter": Filter,
     "verify": Verifier,
     "score": Scorer,
     "rewrite": Rewriter,
@@ -30,10 +44,12 @@ PLAINEST: dict[str, str] = {
 }
 """The kind that a step has when it names none."""
 
-Produces = Literal["traces", "rows", "lessons", "model", "measures", "scores"]
+Produces = Literal["problems", "traces", "rows", "lessons", "model", "measures", "scores"]
 
 OUTPUT: dict[str, Produces] = {
+    "curate": "problems",
     "sample": "traces",
+    "filter": "traces",
     "verify": "traces",
     "score": "scores",
     "rewrite": "traces",
@@ -43,7 +59,9 @@ OUTPUT: dict[str, Produces] = {
     "evaluate": "measures",
 }
 NEEDS: dict[str, Produces | None] = {
+    "curate": None,
     "sample": None,
+    "filter": "traces",
     "verify": "traces",
     "score": "traces",
     "rewrite": "traces",

@@ -9,7 +9,9 @@ from typing import Any, cast
 
 from stillwise.arrows import (
     Benchmark,
+    Curator,
     Example,
+    Filter,
     Lesson,
     Rewriter,
     Row,
@@ -34,6 +36,30 @@ from stillwise.runtime.store import StepFolder
 from stillwise.runtime.tables import Judged, Scored
 
 Facts = dict[str, Any]
+
+
+def curate(work: Work, step: Step, folder: StepFolder) -> Facts:
+    """What a curator drops of the run's problems; the steps after it see the others only."""
+    found = cast(Curator, step.part).curate(work.problems, work.benchmarks, seed_for(work, step))
+    gone = {failure.item for failure in found.dropped}
+    left = sum(problem.id not in gone for problem in work.problems)
+    if not left:
+        raise UserError(f"step {step.name!r} ({step.part.kind}): nothing is left of {len(work.problems)} problems")
+    tables.write(folder.path / FAILURES, found.dropped, Failure)
+    return {"problems": left, "dropped": len(gone), "figures": dict(found.figures)}
+
+
+def sift(work: Work, step: Step, folder: StepFolder) -> Facts:
+    """An output without the traces that a filter drops; the texts stay where they are."""
+    source = cast(str, step.source)
+    traces, verdicts = work.traces(source), work.verdicts(source)
+    found = cast(Filter, step.part).filter(by_id(work.problems), traces, work.benchmarks)
+    gone = {failure.item for failure in found.dropped}
+    kept = [trace.id for trace in traces if trace.id not in gone]
+    judged = [Judged(trace_id=name, verdict=verdicts[name]) for name in kept if name in verdicts]
+    tables.write(folder.path / VERDICTS, judged, Judged)
+    tables.write(folder.path / FAILURES, found.dropped, Failure)
+    return {"traces_of": source, "sifted": True, "traces": len(kept), "figures": dict(found.figures)}
 
 
 def sample(work: Work, step: Step, folder: StepFolder) -> Facts:
@@ -145,7 +171,9 @@ def evaluate(work: Work, step: Step, folder: StepFolder) -> Facts:
 
 
 RUNNERS: dict[str, Callable[[Work, Step, StepFolder], Facts]] = {
+    "curate": curate,
     "sample": sample,
+    "filter": sift,
     "rewrite": rewrite,
     "verify": verify,
     "score": score,

@@ -79,6 +79,8 @@ class Work:
 
     def _data(self, step: Step) -> object:
         """Problems that the step reads: whole, for a level or an answer kind that changes makes other work."""
+        if step.arrow in ("curate", "filter"):
+            return [problems_digest(held) for held in (self.problems, *self.benchmarks.values())], list(self.benchmarks)
         if step.arrow in ("sample", "verify", "rewrite", "select", "score"):
             return problems_digest(self.problems)
         if step.arrow == "evaluate":
@@ -90,7 +92,15 @@ class Work:
         """The traces of an output, in the order in which they were made."""
         folder = self.outputs[output]
         source = folder.facts.get("traces_of")
-        return self.traces(source) if source else tables.read(folder.path / TRACES, Trace)
+        if not source:
+            return tables.read(folder.path / TRACES, Trace)
+        gone = {failure.item for failure in self.failures(output)} if folder.facts.get("sifted") else set()
+        return [trace for trace in self.traces(source) if trace.id not in gone]
+
+    def curated(self, output: str) -> list[Problem]:
+        """The run's problems without those that a curator dropped."""
+        gone = {failure.item for failure in self.failures(output)}
+        return [problem for problem in self.problems if problem.id not in gone]
 
     def verdicts(self, output: str) -> dict[str, Verdict]:
         """Verdicts of an output by trace id."""
