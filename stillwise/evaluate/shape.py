@@ -211,6 +211,83 @@ class ExampleProblem(TypedDict):
     traces: list[ExampleTrace]
 
 
+class Condition(TypedDict):
+    """One way of asking in a paradigm probe: every sample of every problem."""
+
+    role: str
+    model: str
+    """Model revision."""
+    measurement: Measurement
+
+
+Contrast = TypedDict(
+    "Contrast",
+    {
+        "from": str,
+        "to": str,
+        "level": str | None,
+        "pass_at_1": Estimate,
+        "tokens": Estimate,
+        "unpaired": int,
+    },
+)
+"""The paired difference of two conditions on the same problems, ``to`` minus ``from``, in pass@1 and in mean tokens per
+answer, each with a paired bootstrap over problems; ``level`` None means all levels."""
+
+
+class ParadigmSection(TypedDict):
+    """The paradigm probe at one scale (curriculum distillation, §3.1 and Figure 1): conditions, and neighbours' differences."""
+
+    order: list[str]
+    """Conditions in the recipe's order, the costliest first: think, no_rethink, no_think, instruct."""
+    conditions: dict[str, Condition]
+    contrasts: list[Contrast]
+    """Each condition minus the next one of ``order``: all levels, then level by level."""
+
+
+class TitrationGroup(TypedDict):
+    """How much of a thought one group of problems needed (curriculum distillation, §3.2). Medians, not means, in ``value``."""
+
+    n: int
+    solved: int
+    censored: Counts
+    """Problems without a prefix that sufficed, by reason (never_solved, too_long)."""
+    context_ratio: Estimate
+    """Median over all problems, those that are censored counting as more than 1; null where it falls among them."""
+    context_ratio_solved: Estimate
+    """Median over the solved ones alone: it leaves out the hardest and is too low."""
+    generation_ratio: Estimate
+    """Median over the solved ones."""
+
+
+class TitrationSection(TypedDict):
+    """One titration: whose thoughts were given to whom, and the two ratios of Figure 2."""
+
+    model: str
+    """Revision of the model that was given the thoughts."""
+    role: str
+    tokenizer: str
+    """The role whose tokenizer counted every token of the ratios."""
+    search: str
+    samples: int
+    """Answers per prefix."""
+    attempts: int
+    order: list[str]
+    """Groups, easiest first."""
+    groups: dict[str, TitrationGroup]
+    by_level: dict[str, TitrationGroup]
+    difference: Estimate | None
+    """Median context ratio of the last group minus that of the first, all problems, as in ``context_ratio``."""
+    level_and_context: Estimate
+    """Spearman's rank correlation over all problems (censored ones rank highest, as ties)."""
+    context_and_generation: Estimate
+    """Spearman's rank correlation over the solved problems: the cloud of Figure 2."""
+    units: list[int]
+    """Median and largest number of units of a thought."""
+    points: list[list[object]]
+    """[group, level, context ratio, generation ratio] of each problem; both ratios are null where it is censored."""
+
+
 class Metrics(TypedDict, total=False):
     """``metrics.json``. Every section may be missing: the report then says that this part has not run."""
 
@@ -223,6 +300,10 @@ class Metrics(TypedDict, total=False):
     training: dict[str, list[StageSection]]
     evaluation: dict[str, EvaluationSection]
     comparison: list[Comparison]
+    paradigms: dict[str, ParadigmSection]
+    """By scale: one for a run (named by the reasoner's model), several for a study of scales; ``order`` names them."""
+    titration: dict[str, TitrationSection]
+    """By probing step."""
     failures: dict[str, Counts]
     """Step, reason: items."""
     versions: dict[str, str]
