@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
-from stillwise.arrows import Completion, Paradigm, Progress, Request, Sampled, Tools, Verifier
+from stillwise.arrows import Ask, Completion, Paradigm, Progress, Request, Sampled, Tools, Verifier
 from stillwise.models.opening import answer_start
 from stillwise.records import (
     Finish,
@@ -23,6 +24,16 @@ OnTraces = Callable[[Sequence[int], Sequence[Trace]], None]
 """Called with positions and traces of one finished batch."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """One answer to draw."""
+
+    problem: Problem
+    ask: Ask
+    seed: int
+    sample_index: int = 0
+
+
 def draw(
     problems: Sequence[Problem],
     paradigm: Paradigm,
@@ -37,18 +48,34 @@ def draw(
     Seeds derive from (run seed, step, role, paradigm, problem id, sample index). ``on_traces`` hears of each batch when it is
     known, in an order that the model's plan decides.
     """
-    caller, name = tools.callers[by], paradigm.kind
+    name = paradigm.kind
     seeds = [derive_seed(tools.seed, tools.step, by, name, p.id, sample_index) for p in problems]
-    requests = [Request(ask=paradigm.ask(p), sampling=sampling, seed=s) for p, s in zip(problems, seeds, strict=True)]
+    drawings = [
+        Drawing(problem=p, ask=paradigm.ask(p), seed=s, sample_index=sample_index) for p, s in zip(problems, seeds, strict=True)
+    ]
+    yield from drawn(drawings, paradigm, by, sampling, tools, on_traces)
+
+
+def drawn(
+    drawings: Sequence[Drawing],
+    paradigm: Paradigm,
+    by: str,
+    sampling: Sampling,
+    tools: Tools,
+    on_traces: OnTraces = lambda places, traces: None,
+) -> Iterator[Trace]:
+    """One answer of the role ``by`` for each drawing, in their order; ``paradigm`` is how they were asked."""
+    caller, name = tools.callers[by], paradigm.kind
+    requests = [Request(ask=each.ask, sampling=sampling, seed=each.seed) for each in drawings]
     model, signature = caller.revision, Signature(kind=name, fingerprint=paradigm.fingerprint)
 
     def trace(place: int, answer: Completion) -> Trace:
-        request = requests[place]
+        request, drawing = requests[place], drawings[place]
         text = answer_start(answer.opened, request.ask.prefill) + answer.text
-        identity = digest(problems[place].id, by, model, name, sample_index, text, request.seed)
+        identity = digest(drawing.problem.id, by, model, name, drawing.sample_index, text, request.seed)
         return Trace(
             id=identity,
-            problem_id=problems[place].id,
+            problem_id=drawing.problem.id,
             role=by,
             model=model,
             paradigm=name,
@@ -61,7 +88,7 @@ def draw(
             finish=answer.finish,
             sampling=sampling,
             seed=request.seed,
-            sample_index=sample_index,
+            sample_index=drawing.sample_index,
             history=(signature,),
         )
 
