@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from stillwise.evaluate import metrics
+from stillwise.evaluate.classes import ANSWER_CLASS
 from stillwise.evaluate.metrics import AVERAGE, Measured, level_key, level_order
 from stillwise.evaluate.shape import (
     Comparison,
@@ -35,6 +36,8 @@ class Output:
 
     traces: Sequence[Trace]
     verdicts: Mapping[str, Verdict]
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Numbers by trace id and name; ``answer_class`` tells which answers the grader calls equal."""
 
     def verdict(self, trace: Trace) -> Verdict:
         """The trace's verdict."""
@@ -45,20 +48,27 @@ def measured(benchmark: str, problems: Iterable[Problem], output: Output) -> lis
     """One narrow row per trace of these problems."""
     levels = {problem.id: problem.level for problem in problems}
     return [
-        Measured(
-            benchmark=benchmark,
-            problem_id=trace.problem_id,
-            level=levels[trace.problem_id],
-            sample_index=trace.sample_index,
-            outcome=output.verdict(trace).outcome,
-            rule=output.verdict(trace).rule,
-            num_tokens=trace.num_tokens,
-            finish=trace.finish,
-            extracted=output.verdict(trace).extracted,
-        )
+        _measured(benchmark, levels[trace.problem_id], trace, output.verdict(trace), output.scores.get(trace.id, {}))
         for trace in output.traces
         if trace.problem_id in levels
     ]
+
+
+def _measured(benchmark: str, level: int | None, trace: Trace, verdict: Verdict, scores: Mapping[str, float]) -> Measured:
+    return Measured(
+        benchmark=benchmark,
+        problem_id=trace.problem_id,
+        level=level,
+        sample_index=trace.sample_index,
+        outcome=verdict.outcome,
+        rule=verdict.rule,
+        num_tokens=trace.num_tokens,
+        num_thinking_tokens=trace.num_thinking_tokens,
+        finish=trace.finish,
+        extracted=verdict.extracted,
+        answer_class=int(scores[ANSWER_CLASS]) if ANSWER_CLASS in scores else None,
+        scores={name: value for name, value in scores.items() if name != ANSWER_CLASS},
+    )
 
 
 def _levels(problems: Iterable[Problem]) -> Counts:
@@ -159,6 +169,10 @@ def evaluation_section(model: str, revision: str, benchmarks: Mapping[str, Seque
         average=metrics.average({name: metrics.shares(rows, lambda row: row.correct) for name, rows in benchmarks.items()}),
         per_problem={
             name: {key: metrics.tally(group) for key, group in metrics.by_level(rows).items()}
+            for name, rows in benchmarks.items()
+        },
+        tokens_per_problem={
+            name: {key: metrics.tokens_tally(group) for key, group in metrics.by_level(rows).items()}
             for name, rows in benchmarks.items()
         },
     )

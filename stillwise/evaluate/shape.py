@@ -30,18 +30,41 @@ class Estimate(TypedDict):
     """Why a value, error or interval is null."""
 
 
+class Spread(TypedDict):
+    """Tokens of some sort of samples."""
+
+    mean: Estimate
+    """Mean over problems of the mean over samples."""
+    median: float | None
+    """Over samples, as is the percentile."""
+    p95: float | None
+    samples: int
+    """Samples whose count is known."""
+
+
 class Lengths(TypedDict):
     """Tokens per answer, as generated, over the answers whose count is known."""
 
     mean: Estimate
     median: float | None
     p90: float | None
+    p95: float | None
     max: int | None
     total: int
     per_correct: float | None
     """All tokens over the number of correct answers: what one solved sample costs."""
+    per_solved_problem: float | None
+    """All tokens over the number of problems with at least one correct answer."""
     mean_when_correct: float | None
+    """Over samples; ``when_correct`` has the mean over problems with its interval."""
     mean_when_incorrect: float | None
+    when_correct: Spread
+    when_incorrect: Spread
+    """Answers called incorrect; truncated and unanswered ones are in neither."""
+    thinking: Spread
+    """Tokens up to the close of the thought, its tag included; 0 for an answer without one."""
+    answer: Spread
+    """Tokens after the thought."""
     unknown: int
     """Answers whose source did not say how long they were."""
 
@@ -52,14 +75,28 @@ class Measurement(TypedDict):
     problems: int
     samples: int
     pass_at_1: Estimate
-    """Mean over problems of the share of correct samples."""
+    """Mean over problems of the share of correct samples (avg@n): its standard error over problems, and an interval that
+    resamples problems."""
+    pass_at_1_cluster: Estimate
+    """The same mean; the interval resamples problems and then each problem's samples."""
     std_over_runs: float | None
-    """Standard deviation (ddof 1) of the accuracies of the runs, run i being every problem's sample i; null under two."""
+    """Standard deviation of the accuracies of the runs, run i being every problem's sample i; null under two."""
+    std_over_runs_ddof: int
+    """1: divided by the number of runs less one."""
     accuracy_by_run: list[float]
     pass_at_k: dict[str, Estimate]
     """Unbiased, for the powers of two up to the smallest number of samples of a problem."""
+    g_pass_at_k: dict[str, Estimate]
+    """``8@0.75``: the chance that at least three quarters of 8 samples are right (G-Pass@k); empty under four samples."""
     maj_at_n: Estimate
-    """Share of problems whose most frequent answer is right (all samples vote; ties go to the earliest sample)."""
+    """Share of problems whose most frequent answer is right. All samples vote, by the grader's classes of equal answers; those
+    without an answer do not; ties go to the earliest sample."""
+    maj_at_k: dict[str, Estimate]
+    """The same with k of the samples, the mean over subsets (all, or 256 drawn ones)."""
+    maj_ties: int
+    """Problems whose vote was tied."""
+    best_of_n: dict[str, Estimate]
+    """By score: share of problems whose sample with the highest score is right (ties go to the earliest sample)."""
     tokens: Lengths
     truncated_rate: Estimate
     no_answer_rate: Estimate
@@ -68,6 +105,8 @@ class Measurement(TypedDict):
     """Samples by each of the six outcome words."""
     rules: Counts
     """Samples by the rule that found the answer; ``none`` where none did."""
+    rule_shares: dict[str, Estimate]
+    """The same as shares of samples, the mean over problems."""
     by_level: NotRequired[dict[str, Measurement]]
     """Absent inside a level."""
 
@@ -83,6 +122,8 @@ class EvaluationSection(TypedDict):
     """Unweighted mean over benchmarks of pass@1; its error is the root of the summed squares over the number."""
     per_problem: dict[str, dict[str, dict[str, list[int]]]]
     """Benchmark, level, problem id: [correct, samples]. What a later comparison or study needs, without the traces."""
+    tokens_per_problem: dict[str, dict[str, dict[str, list[int]]]]
+    """The same with [tokens, samples whose tokens are known]."""
 
 
 Comparison = TypedDict(
