@@ -381,3 +381,7 @@ class Benchmark(Part):
     @abstractmethod
     def measure(self, problems: Sequence[Problem], tools: Tools) -> Iterator[Sampled | Failure]:
         """Every sample with its verdict, in a fixed order (sample, then problem)."""
+
+    def scores(self, problems: Sequence[Problem], sampled: Sequence[Sampled], tools: Tools) -> list[tuple[str, Score]]:
+        """(trace id, score) of the samples: which answers are equal, what to choose the best by; none by default."""
+        return []

@@ -15,6 +15,7 @@ from typing import Any, cast
 import yaml
 
 from stillwise.evaluate import metrics as figures
+from stillwise.evaluate.classes import scores_by_trace
 from stillwise.evaluate.sections import (
     Output,
     comparison_section,
@@ -30,11 +31,11 @@ from stillwise.parts import plain
 from stillwise.recipe.housekeeping import COMPLETE, USED, read_used
 from stillwise.recipe.load import Loaded
 from stillwise.recipe.schema import OUTPUT, Step
-from stillwise.recipe.work import FAILURES, ROWS, TRACES, VERDICTS, Work
+from stillwise.recipe.work import FAILURES, ROWS, SCORES, TRACES, VERDICTS, Work
 from stillwise.records import Failure, Problem, Trace
 from stillwise.runtime import tables
 from stillwise.runtime.files import disk_errors, sync_folder, whole_file, write_json, write_text
-from stillwise.runtime.tables import Judged
+from stillwise.runtime.tables import Judged, Scored
 
 TABLES = {"traces": TRACES, "verdicts": VERDICTS, "failures": FAILURES}
 """Published folder to the table of a step's output that it collects."""
@@ -156,7 +157,7 @@ def collect(work: Work, dropped: Mapping[str, list[Failure]], facts: Mapping[str
         "failures": _failures(work, dropped),
         "versions": facts["versions"],
         "examples": example_section(work.problems, sampled),
-        "order": {"sampling": list(sampled), "evaluation": names},
+        "order": {"sampling": list(sampled), "evaluation": names, "benchmarks": list(work.benchmarks)},
     }
 
 
@@ -191,9 +192,15 @@ def _evaluation(work: Work, step: Step) -> Any:
     for name, problems in work.benchmarks.items():
         traces = tables.read(folder.path / name / TRACES, Trace)
         verdicts = {row.trace_id: row.verdict for row in tables.read(folder.path / name / VERDICTS, Judged)}
-        rows[name] = measured(name, problems, Output(traces=traces, verdicts=verdicts))
+        scores = scores_by_trace(_scores(folder.path / name / SCORES))
+        rows[name] = measured(name, problems, Output(traces=traces, verdicts=verdicts, scores=scores))
         revision = traces[0].model if traces else revision
     return evaluation_section(step.roles[0], revision, rows)
+
+
+def _scores(path: Path) -> list[tuple[str, str, float | None]]:
+    rows = tables.read(path, Scored) if path.is_file() else []
+    return [(row.trace_id, row.score.name, row.score.value) for row in rows]
 
 
 def _selection(work: Work, step: Step) -> Any:

@@ -107,8 +107,15 @@ class BenchmarkSet(Fields):
     source: Source
     samples: int | None = Field(default=None, ge=1)
     """Samples per problem; None takes the evaluation step's number."""
+    instruction: str | None = None
+    """Appended to each question; None takes the evaluation step's."""
     num_problems: int | None = Field(default=None, ge=1)
     """How many problems the source holds, for ``plan`` where it cannot be read here."""
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The fields of the evaluation step that this set replaces."""
+        return {name: getattr(self, name) for name in ("samples", "instruction") if getattr(self, name) is not None}
 
 
 class Binding(Fields):

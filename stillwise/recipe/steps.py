@@ -164,9 +164,12 @@ def evaluate(work: Work, step: Step, folder: StepFolder) -> Facts:
     facts: Facts = {}
     for name, problems in work.benchmarks.items():
         spec = work.loaded.binding.benchmarks.get(name)
-        chosen = part.model_copy(update={"samples": spec.samples}) if spec and spec.samples else part
-        found = chosen.measure(problems, work.tools(step, f"{step.name}/{name}"))
+        chosen = part.model_copy(update=spec.changes) if spec else part
+        tools = work.tools(step, f"{step.name}/{name}")
+        found = list(chosen.measure(problems, tools))
         facts[name] = _write_sampled(work, step, folder.path / name, found, len(problems))
+        scores = chosen.scores(problems, [item for item in found if isinstance(item, Sampled)], tools)
+        tables.write(folder.path / name / SCORES, [Scored(trace_id=trace, score=score) for trace, score in scores], Scored)
     return {"benchmarks": facts, "model": step.roles[0]}
 
 

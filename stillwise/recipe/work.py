@@ -84,8 +84,8 @@ class Work:
         if step.arrow in ("sample", "verify", "rewrite", "select", "score"):
             return problems_digest(self.problems)
         if step.arrow == "evaluate":
-            samples = {name: plain(spec.samples) for name, spec in self.loaded.binding.benchmarks.items()}
-            return [{name: problems_digest(held) for name, held in self.benchmarks.items()}, samples]
+            changes = {name: plain(spec.changes) for name, spec in self.loaded.binding.benchmarks.items()}
+            return [{name: problems_digest(held) for name, held in self.benchmarks.items()}, changes]
         return None
 
     def traces(self, output: str) -> list[Trace]:
