@@ -7,9 +7,10 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from stillwise.arrows import INSTRUCTION, Ask, Benchmark, Paradigm, Sampled, Tools, Verifier, user_message
+from stillwise.arrows import INSTRUCTION, Ask, Benchmark, Paradigm, Sampled, Scorer, Tools, Verifier, user_message
+from stillwise.evaluate.classes import ANSWER_CLASS, answer_classes
 from stillwise.parts import Role
-from stillwise.records import Failure, Problem, Sampling
+from stillwise.records import Failure, Problem, Sampling, Score, Trace
 from stillwise.runtime.draw import draw_verified
 
 
@@ -44,7 +45,9 @@ class PassAt1(Benchmark):
     instruction: str = INSTRUCTION
     """Appended to the question; the same as in training."""
     verify: Verifier = Field(default="by_answer_kind", validate_default=True)
-    """What decides whether an answer is right."""
+    """What decides whether an answer is right, and which wrong answers are equal."""
+    best_by: tuple[Scorer, ...] = ()
+    """Numbers to choose the best of n samples by; each is reported under its own name."""
 
     def measure(self, problems: Sequence[Problem], tools: Tools) -> Iterator[Sampled | Failure]:
         """Sample 0 of every problem, then sample 1, …; within a sample the order of the problems."""
@@ -53,3 +56,17 @@ class PassAt1(Benchmark):
         bar = tools.progress(tools.step, len(problems) * self.samples)
         for index in range(self.samples):
             yield from draw_verified(problems, paradigm, self.model, sampling, index, self.verify, tools, bar)
+
+    def scores(self, problems: Sequence[Problem], sampled: Sequence[Sampled], tools: Tools) -> list[tuple[str, Score]]:
+        """The class of each answer by the verifier (``answer_class``), then the numbers of ``best_by``."""
+        classes = answer_classes(problems, sampled, self.verify, tools)
+        found = [(trace, Score(name=ANSWER_CLASS, value=float(number))) for trace, number in classes.items()]
+        groups: dict[str, list[Trace]] = {}
+        for one in sampled:
+            groups.setdefault(one.trace.problem_id, []).append(one.trace)
+        for scorer in self.best_by:
+            for problem in problems:
+                traces = groups.get(problem.id, [])
+                scores = scorer.score(problem, traces, tools) if traces else []
+                found += [(trace.id, score) for trace, score in zip(traces, scores, strict=True)]
+        return found

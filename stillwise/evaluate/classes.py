@@ -76,7 +76,7 @@ def _classify(waiting: Sequence[_Open], verifier: Verifier, tools: Tools) -> Non
         others = one.begin()
         compared = others if one.problem.answer_kind in COMPARABLE else []
         sizes.append(len(compared))
-        asked = replace(one.problem, answer=reference, scorer=None)
+        asked = replace(one.problem, answer=reference)
         pairs += [(asked, _as_trace(one.problem, text)) for text in compared]
     verdicts = iter(verifier.decide(pairs, tools) if pairs else [])
     for one, size in zip(waiting, sizes, strict=True):
