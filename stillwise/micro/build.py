@@ -44,7 +44,7 @@ PLANS = {
     "base": Plan(tokens=6_500_000, peak=3e-3, final=0.3),
     "pupil": Plan(tokens=11_000_000, peak=3e-3),
     "scholar": Plan(tokens=3_200_000, peak=2e-3),
-    "student": Plan(tokens=1_500_000, peak=1e-3, warmup=20),
+    "student": Plan(tokens=7_000_000, peak=2e-3, warmup=20),
     "instructor": Plan(tokens=5_000_000, peak=2e-3),
     "apprentice": Plan(tokens=13_000_000, peak=2e-3),
     "finisher": Plan(tokens=700_000, peak=1e-3, warmup=20),
