@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from stillwise.parts import Part
 from stillwise.records import Failure, Finish, Problem, Sampling, Score, Span, Trace, Verdict
@@ -373,6 +373,28 @@ class Divergence(Part):
     @abstractmethod
     def per_token(self, teacher_logprobs: Tensor, student_logprobs: Tensor) -> Tensor:
         """Values (…) in nats of log-measures (…, K) over the same K outcomes; only the student's has a gradient."""
+
+
+class Preference(Part):
+    """What a pair of a chosen and a rejected answer costs."""
+
+    needs_reference: ClassVar[bool] = False
+    """Whether a frozen reference model's log-probabilities are read."""
+
+    @abstractmethod
+    def per_pair(self, pairs: Any) -> Tensor:
+        """Values (B,) in nats of B pairs, from both answers' log-probabilities (``train.losses.preference.Pairs``)."""
+
+
+class Regression(Part):
+    """What a reward model's output costs against a number."""
+
+    bounded: ClassVar[bool] = False
+    """Whether the output is a logit whose sigmoid is the score, in [0, 1]."""
+
+    @abstractmethod
+    def per_item(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Values (B,) of B items."""
 
 
 class Benchmark(Part):

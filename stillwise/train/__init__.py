@@ -1,6 +1,26 @@
 """Examples and a student to a trained student."""
 
 from stillwise.parts import Part
+from stillwise.train.losses.divergence import JSD, TVD, AdaptiveKL, ForwardKL, ReverseKL, ReverseSkewedKL, SkewedKL
+from stillwise.train.losses.preference import DPO, KTO, ORPO, REDI, SimPO
+from stillwise.train.losses.regression import MSE, Huber, SoftBCE
 from stillwise.train.sft import SFT
 
-PARTS: tuple[type[Part], ...] = (SFT,)
+PARTS: tuple[type[Part], ...] = (
+    SFT,
+    ForwardKL,
+    ReverseKL,
+    JSD,
+    SkewedKL,
+    ReverseSkewedKL,
+    AdaptiveKL,
+    TVD,
+    DPO,
+    ORPO,
+    SimPO,
+    REDI,
+    KTO,
+    MSE,
+    Huber,
+    SoftBCE,
+)

@@ -1,0 +1,183 @@
+"""Preference and regression losses: closed forms, TRL's formulas, gradients, and what must not depend on how a step is cut."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from typing import Any, get_args
+
+import pytest
+
+from stillwise.arrows import Preference, Regression
+from stillwise.errors import StillwiseError
+from stillwise.parts import builtin_catalogue
+from stillwise.train.losses.preference import DPO, KTO, ORPO, REDI, DPOVariant, Pairs, SimPO
+from stillwise.train.losses.regression import MSE, Huber, SoftBCE, Standard, bradley_terry
+
+LOSSES: tuple[Preference, ...] = (
+    *(DPO(variant=v, label_smoothing=0.1) for v in get_args(DPOVariant)),
+    ORPO(),
+    SimPO(),
+    REDI(),
+    REDI(damping=0.5),
+    KTO(),
+)
+
+
+def pairs(chosen: Any = (-4.0, -9.0), rejected: Any = (-6.0, -5.0), **changes: Any) -> Pairs:
+    import torch
+
+    def tensor(values: Any) -> Any:
+        return torch.as_tensor(values, dtype=torch.float64)
+
+    count = len(tensor(chosen))
+    given = {
+        "chosen_B": chosen,
+        "rejected_B": rejected,
+        "chosen_tokens_B": [4.0] * count,
+        "rejected_tokens_B": [10.0] * count,
+        "reference_chosen_B": [-5.0] * count,
+        "reference_rejected_B": [-5.5] * count,
+        **changes,
+    }
+    return Pairs(**{name: tensor(value) for name, value in given.items() if value is not None})
+
+
+def sigma(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def test_every_preference_and_regression_of_the_catalogue_is_tested() -> None:
+    assert {loss.kind for loss in LOSSES} == set(builtin_catalogue().of_arrow(Preference))
+    assert set(builtin_catalogue().of_arrow(Regression)) == {"mse", "huber", "soft_bce"}
+
+
+def test_closed_forms_of_one_pair() -> None:
+    one = pairs([-4.0], [-6.0])
+    # Ratios to the reference: +1 and -0.5; per token: 0.25 and -0.05; mean log-probabilities: -1 and -0.6.
+    log_odds = (-1 - math.log(1 - math.exp(-1))) - (-0.6 - math.log(1 - math.exp(-0.6)))
+    expected: dict[Preference, float] = {
+        DPO(): -math.log(sigma(0.15)),
+        DPO(label_smoothing=0.2): -0.8 * math.log(sigma(0.15)) - 0.2 * math.log(sigma(-0.15)),
+        DPO(variant="robust", label_smoothing=0.2): (-0.8 * math.log(sigma(0.15)) + 0.2 * math.log(sigma(-0.15))) / 0.6,
+        DPO(variant="ipo"): (0.3 - 5) ** 2,
+        DPO(variant="hinge"): 0.85,
+        DPO(variant="sigmoid_norm"): -math.log(sigma(0.03)),
+        DPO(variant="nca_pair"): -math.log(sigma(0.1)) - 0.5 * math.log(sigma(-0.1)) - 0.5 * math.log(sigma(0.05)),
+        DPO(variant="bco_pair"): -math.log(sigma(0.1)) - math.log(sigma(0.05)),
+        DPO(variant="sppo_hard"): (1 - 5) ** 2 + (-0.5 + 5) ** 2,
+        DPO(variant="apo_zero"): 1 - sigma(0.1) + sigma(-0.05),
+        DPO(variant="apo_down"): sigma(0.1) + 1 - sigma(0.15),
+        ORPO(): 1 - 0.1 * math.log(sigma(log_odds)),
+        SimPO(): -math.log(sigma(2 * (-1 + 0.6) - 1)),
+        REDI(): 1 + 0.8 * -0.6,
+        REDI(damping=0.5): 1 + 0.8 * math.exp(-0.3) * -0.6,
+        KTO(): 1 - sigma(0.1 * (1 - 0.25)) + 1 - sigma(-0.1 * (-0.5 - 0.25)),
+    }
+    for loss, value in expected.items():
+        assert float(loss.per_pair(one)) == pytest.approx(value, abs=1e-9), loss
+    right = DPO(variant="exo_pair", label_smoothing=0.1)
+    p = sigma(0.15)
+    assert float(right.per_pair(one)) == pytest.approx(p * math.log(p / 0.9) + (1 - p) * math.log((1 - p) / 0.1))
+    share = sigma(0.15 / 0.05)
+    disco = -math.log(sigma(0.15)) * (1 - share) + math.exp(-0.15) * share
+    assert float(DPO(variant="discopop").per_pair(one)) == pytest.approx(disco)
+
+
+def test_a_pairs_own_beta_goes_before_the_fields() -> None:
+    import torch
+
+    both = pairs(beta_B=[0.1, 0.5])
+    mine = DPO(beta=9.0).per_pair(both)
+    alone = [float(DPO(beta=b).per_pair(pairs())[i]) for i, b in enumerate((0.1, 0.5))]
+    assert torch.allclose(mine, torch.tensor(alone, dtype=torch.float64))
+    assert float(mine[0]) < float(mine[1])
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_gradients_are_those_of_finite_differences(loss: Preference) -> None:
+    import torch
+
+    draw = torch.Generator().manual_seed(3)
+    chosen, rejected = ((-10 * torch.rand(5, generator=draw, dtype=torch.float64) - 0.5).requires_grad_() for _ in range(2))
+    point = torch.tensor(0.2, dtype=torch.float64)
+    factor = (0.5 * rejected.detach() / 10).exp()
+
+    def value(win: Any, lose: Any) -> Any:
+        given = {f.name: getattr(pairs([0.0] * 5, [0.0] * 5), f.name) for f in fields(Pairs)}
+        held = Pairs(**{**given, "chosen_B": win, "rejected_B": lose, "point": point})
+        if isinstance(loss, REDI) and loss.damping:
+            return -held.chosen_mean_B + 0.8 * factor * held.rejected_mean_B
+        return loss.per_pair(held)
+
+    assert torch.autograd.gradcheck(value, (chosen, rejected))
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_pairs_do_not_know_each_other(loss: Preference) -> None:
+    import torch
+
+    point = torch.tensor(0.1, dtype=torch.float64)
+    both = loss.per_pair(pairs(point=point))
+    for i, (win, lose) in enumerate(((-4.0, -6.0), (-9.0, -5.0))):
+        assert torch.isclose(loss.per_pair(pairs([win], [lose], point=point))[0], both[i])
+
+
+def test_a_missing_reference_is_refused() -> None:
+    bare = pairs(reference_chosen_B=None, reference_rejected_B=None)
+    for loss in LOSSES:
+        if loss.needs_reference:
+            with pytest.raises(StillwiseError, match="reference"):
+                loss.per_pair(bare)
+        else:
+            assert len(loss.per_pair(bare)) == 2
+
+
+def test_orpo_stays_finite_where_text_is_certain() -> None:
+    import torch
+
+    chosen = torch.tensor([-1e-9, 0.0], dtype=torch.float32, requires_grad=True)
+    value = ORPO().per_pair(pairs([0.0, 0.0], [-5.0, 0.0], chosen_B=chosen))
+    (grad,) = torch.autograd.grad(value.sum(), chosen)
+    assert torch.isfinite(value).all()
+    assert torch.isfinite(grad).all()
+
+
+def test_redi_pushes_less_than_it_pulls() -> None:
+    import torch
+
+    chosen = torch.tensor([-4.0], requires_grad=True)
+    rejected = torch.tensor([-6.0], requires_grad=True)
+    value = -chosen / 4 + 0.8 * rejected / 10
+    given = {"chosen_tokens_B": torch.tensor([4.0]), "rejected_tokens_B": torch.tensor([10.0])}
+    mine = REDI().per_pair(Pairs(chosen_B=chosen, rejected_B=rejected, **given))
+    assert torch.equal(mine, value)
+    slopes = torch.autograd.grad(mine.sum(), (chosen, rejected))
+    assert [float(slope) for slope in slopes] == pytest.approx([-0.25, 0.08])
+
+
+def test_regression_closed_forms_and_gradients() -> None:
+    import torch
+
+    outputs = torch.tensor([0.5, 3.0, -1.0], dtype=torch.float64, requires_grad=True)
+    targets = torch.tensor([1.0, 0.0, 0.25], dtype=torch.float64)
+    assert MSE().per_item(outputs, targets).tolist() == pytest.approx([0.25, 9.0, 1.5625])
+    assert Huber(delta=2.0).per_item(outputs, targets).tolist() == pytest.approx([0.125, 4.0, 0.78125])
+    soft = [-math.log(sigma(0.5)), -math.log(sigma(-3)), -0.25 * math.log(sigma(-1)) - 0.75 * math.log(sigma(1))]
+    assert SoftBCE().per_item(outputs, targets).tolist() == pytest.approx(soft)
+    assert bradley_terry(outputs, targets, 0.5)[1].item() == pytest.approx(-math.log(sigma(2.5)))
+    for loss in (MSE(), Huber(), SoftBCE()):
+        assert torch.autograd.gradcheck(loss.per_item, (outputs, targets))
+    logit = torch.tensor([0.7], dtype=torch.float64).logit().requires_grad_()
+    (grad,) = torch.autograd.grad(SoftBCE().per_item(logit, torch.tensor([0.7], dtype=torch.float64)), logit)
+    assert float(grad) == pytest.approx(0, abs=1e-12)
+
+
+def test_standard_units_and_back() -> None:
+    import torch
+
+    unit = Standard.of([1.0, 3.0])
+    assert unit == Standard(2.0, 1.0)
+    assert Standard.of([4.0, 4.0]) == Standard(4.0, 1.0)
+    values = torch.tensor([7.0, 9.0])
+    assert torch.equal(unit.outward(unit.inward(values)), values)
