@@ -1,11 +1,14 @@
-"""Where problems come from: files, datasets, generators. A row that gives no problem is a Failure with its reason."""
+"""Where problems come from, and which of them go on. What gives no problem, or goes, is a Failure with its reason."""
 
 from stillwise.parts import Part
+from stillwise.problems.decontaminate import Decontaminate, DecontaminateTraces
+from stillwise.problems.dedupe import Dedupe
 from stillwise.problems.file import File
 from stillwise.problems.gym import Gym, Micro
 from stillwise.problems.hub import Hub
+from stillwise.problems.resample import Resample
 from stillwise.problems.resolve import resolve
 
-PARTS: tuple[type[Part], ...] = (File, Hub, Gym, Micro)
+PARTS: tuple[type[Part], ...] = (File, Hub, Gym, Micro, Dedupe, Decontaminate, DecontaminateTraces, Resample)
 
-__all__ = ["PARTS", "File", "Gym", "Hub", "Micro", "resolve"]
+__all__ = ["PARTS", "Decontaminate", "DecontaminateTraces", "Dedupe", "File", "Gym", "Hub", "Micro", "Resample", "resolve"]

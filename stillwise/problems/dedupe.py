@@ -1,0 +1,103 @@
+"""Each problem once: equal questions, and questions that differ in wrapping and setting only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from stillwise.arrows import Curated, Curator
+from stillwise.parts import Fields
+from stillwise.problems.clusters import Clusters
+from stillwise.problems.sketch import SAMPLE, Bands, boilerplate, sketch
+from stillwise.problems.words import Texts, tokenise
+from stillwise.records import Failure, Problem
+
+Keep = Literal["answered", "levelled", "shorter"]
+_BATCH = 2000
+
+
+class Near(Fields):
+    """When two questions that are not equal count as one."""
+
+    threshold: float = Field(default=0.8, gt=0, le=1)
+    """Least Jaccard similarity of their shingles, checked exactly for every pair that shares a band."""
+    shingle: int = Field(default=3, ge=1)
+    """Tokens of a shingle."""
+    bands: int = Field(default=24, ge=1)
+    """Bands of the sketch; more find more of the pairs near the threshold."""
+    rows: int = Field(default=2, ge=1)
+    """MinHash values in a band; more make fewer pairs to check."""
+
+
+class Dedupe(Curator):
+    """Drops all but one problem of each group of duplicates (MinHash-LSH, connected components).
+
+    The samples of one problem are never compared: a problem is one record, whatever was sampled for it. Problems with other
+    numbers, or with plain numbers as answers that differ, are no near duplicates.
+    """
+
+    kind: ClassVar[str] = "dedupe"
+    near: Near | None = Near()
+    """None: only questions whose tokens are equal."""
+    common: float = Field(default=0.02, gt=0, le=1)
+    """A phrase of five tokens that a larger share of the problems holds (an instruction, a template) is not compared."""
+    keep: tuple[Keep, ...] = ("answered", "levelled")
+    """Which of a group stays: by these rules in their order, then the earliest."""
+
+    def curate(self, problems: Sequence[Problem], benchmarks: Mapping[str, Sequence[Problem]], seed: int) -> Curated:
+        """A failure ``duplicate`` for each problem that goes; its detail names the one that stays."""
+        first = self._components([problem.question for problem in problems], problems)
+        groups: dict[int, list[int]] = {}
+        for number, leader in enumerate(first):
+            groups.setdefault(leader, []).append(number)
+        dropped = [failure for group in groups.values() if len(group) > 1 for failure in self._dropped(problems, group)]
+        sizes = Counter(len(group) for group in groups.values() if len(group) > 1)
+        figures = {"problems": len(problems), "dropped": len(dropped), "groups_by_size": _by_size(sizes)}
+        return Curated(dropped=dropped, figures=figures)
+
+    def _components(self, questions: Sequence[str], problems: Sequence[Problem]) -> list[int]:
+        near = self.near or Near(threshold=1.0, bands=1, rows=1)
+        bands = Bands(bands=near.bands, rows=near.rows, shingle=near.shingle)
+        step = max(1, len(questions) // SAMPLE)
+        phrases = boilerplate(tokenise(Texts.of(questions[::step])), self.common)
+        with Clusters(near.threshold, near.bands if self.near else 0) as clusters:
+            for begin in range(0, len(questions), _BATCH):
+                tokens = tokenise(Texts.of(questions[begin : begin + _BATCH]))
+                clusters.add(sketch(tokens, bands, phrases))
+            found: list[int] = clusters.components(lambda a, b: may_be_one(problems[a], problems[b])).tolist()
+        return found
+
+    def _dropped(self, problems: Sequence[Problem], group: Sequence[int]) -> Iterator[Failure]:
+        keeper = min(group, key=lambda number: (*self._rank(problems[number]), number))
+        for number in group:
+            if number != keeper:
+                detail = f"of {problems[keeper].id}: {problems[keeper].question[:80]}"
+                yield Failure(step=self.kind, item=problems[number].id, reason="duplicate", detail=detail)
+
+    def _rank(self, problem: Problem) -> tuple[float, ...]:
+        ranks = {
+            "answered": float(problem.answer is None),
+            "levelled": float(problem.level is None),
+            "shorter": float(len(problem.question)),
+        }
+        return tuple(ranks[rule] for rule in self.keep)
+
+
+def may_be_one(a: Problem, b: Problem) -> bool:
+    """Unless both answers are plain numbers, and other ones."""
+    values = [_number(problem.answer) for problem in (a, b)]
+    return None in values or values[0] == values[1]
+
+
+def _number(answer: str | None) -> float | None:
+    try:
+        return float((answer or "").replace(",", ""))
+    except ValueError:
+        return None
+
+
+def _by_size(sizes: Mapping[int, int]) -> dict[str, Any]:
+    return {str(size): sizes[size] for size in sorted(sizes)}
