@@ -59,6 +59,8 @@ class Finish(StrEnum):
 
     STOP = "stop"
     LENGTH = "length"
+    FAILED = "failed"
+    """No usable answer came: the server failed, refused, or let a banned word through."""
     IMPORTED = "imported"
     """Not generated here; the source did not say."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from stillwise.arrows import Ask, Completion, Request
 
@@ -34,3 +35,65 @@ class Model(Protocol):
 
     def count_tokens(self, text: str) -> int:
         """How many tokens the model's tokenizer makes of a text (no special tokens added)."""
+
+
+Bunch = Sequence["Arrived"]
+"""Answers that came since the last look, in the order in which they came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """What became of one request of a stream: an answer with its raw body, or a completion that only says why there is none."""
+
+    place: int
+    completion: Completion
+    raw: bytes = b""
+    """The body as it came; empty where nothing did."""
+
+
+@runtime_checkable
+class StreamModel(Model, Protocol):
+    """A model that answers requests one by one, in any order, many at once: what a server is."""
+
+    def stream(self, requests: Iterable[tuple[int, Request]], meter: Meter) -> Iterator[Bunch]:
+        """Answers as they come. Asking for the next bunch says that the last one is durable; leaving early ends all calls."""
+
+    def read(self, request: Request, raw: bytes) -> Completion:
+        """The answer in a raw body that was kept; the same bytes give the same answer."""
+
+
+class Meter(Protocol):
+    """Counts what a stream spends, and says when no further call may begin. Called from any thread."""
+
+    def may(self, prompt_tokens: int, max_tokens: int) -> bool:
+        """Whether a call of at most so many tokens may begin now."""
+
+    def spent(self, prompt_tokens: int, max_tokens: int, completion: Completion | None) -> None:
+        """A call that was let in has come to its end; None where nobody knows what it cost."""
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Count exchanges: sent, resolved, unknown, throttled, retried, lost."""
+
+    def held(self, endpoint_seconds: float) -> None:
+        """Endpoints were held for so long in all."""
+
+
+class FreeMeter:
+    """Lets everything through and only counts."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+
+    def may(self, prompt_tokens: int, max_tokens: int) -> bool:
+        """Always."""
+        return True
+
+    def spent(self, prompt_tokens: int, max_tokens: int, completion: Completion | None) -> None:
+        """Nothing is paid."""
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Add to the count."""
+        self.counts[name] = self.counts.get(name, 0) + by
+
+    def held(self, endpoint_seconds: float) -> None:
+        """Nothing is paid."""

@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 
 from stillwise.errors import UserError, nearest
+from stillwise.models.http_spec import HTTP_SCHEMES, Teacher
 from stillwise.models.model import Model
 from stillwise.models.weights import cached_folder, check_folder, is_hub_id, model_folder
 
-SCHEMES = ("transformers", "micro", "scripted")
-LATER = ("vllm", "http", "https")
+SCHEMES = ("transformers", "micro", "scripted", "http", "https", "openai", "teacher")
+LATER = ("vllm",)
 BATCH_TOKENS = 131_072
 """Tokens that the local back end's cache may hold at once (prompt and answer of all live rows)."""
 
@@ -20,8 +21,15 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+_-]+):(.*)\Z", re.DOTALL)
 def open_model(
     binding: str, *, threads: int, batch_tokens: int = BATCH_TOKENS, dtype: str = "float32", device: str = "auto"
 ) -> Model:
-    """The model of ``transformers:PATH_OR_ID`` (or a bare path), ``micro:NAME`` or ``scripted:FILE.jsonl``."""
+    """The model of ``transformers:PATH_OR_ID`` (or a bare path), ``micro:NAME``, ``scripted:FILE.jsonl``, or of a server.
+
+    Servers are ``http://HOST/v1#MODEL``, ``openai:MODEL`` and ``teacher:FILE.yaml``.
+    """
     scheme, rest = _available(binding)
+    if scheme in HTTP_SCHEMES:
+        from stillwise.models.http import HttpModel
+
+        return HttpModel(Teacher.of(binding), binding)
     if scheme == "scripted":
         from stillwise.models.scripted import scripted_model
 
@@ -35,7 +43,11 @@ def open_model(
 def check_binding(binding: str, *, fetch: bool) -> None:
     """Refuses a binding that cannot be opened, loading no weights; a hub id is looked at only if it may be fetched."""
     scheme, rest = _available(binding)
-    if scheme == "scripted":
+    if scheme in HTTP_SCHEMES:
+        teacher = Teacher.of(binding)
+        teacher.key()
+        teacher.identity  # noqa: B018 -- the tokenizer's folder is looked at
+    elif scheme == "scripted":
         from stillwise.models.scripted import scripted_model
 
         scripted_model(Path(rest), binding)

@@ -14,10 +14,13 @@ from stillwise.records import digest
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+\Z")
 _HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
-_ANSWER_FILES = (
-    *("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json"),
+_TEXT_FILES = (
     *("tokenizer*", "vocab*", "merges*", "*.model", "special_tokens_map.json", "added_tokens.json"),
     *("chat_template*", "additional_chat_templates/*"),
+)
+_ANSWER_FILES = (
+    *("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json"),
+    *_TEXT_FILES,
 )
 
 
@@ -122,7 +125,18 @@ def folder_digest(path: Path) -> str:
 
     A file's content is hashed once per process and change.
     """
-    files = sorted({file for pattern in _ANSWER_FILES for file in path.glob(pattern) if file.is_file()})
+    return _digest_of(path, _ANSWER_FILES)
+
+
+def text_digest(path: Path) -> str:
+    """A digest of a folder's tokenizer and chat template."""
+    if not path.is_dir():
+        raise UserError(f"tokenizer folder {path} does not exist{_similar(path)}; give the folder that holds tokenizer.json")
+    return _digest_of(path, _TEXT_FILES)
+
+
+def _digest_of(path: Path, patterns: tuple[str, ...]) -> str:
+    files = sorted({file for pattern in patterns for file in path.glob(pattern) if file.is_file()})
     return digest([(file.relative_to(path).as_posix(), _file_hash(file)) for file in files])
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stillwise.errors import UserError
+from stillwise.models.http_spec import HTTP_SCHEMES, Teacher
 from stillwise.models.model import Model
 from stillwise.models.open import binding_folder, check_binding, open_model, split_binding
 from stillwise.models.weights import folder_digest
@@ -44,6 +45,8 @@ def identity(binding: str) -> str:
     if folder is not None:
         return folder_digest(folder)
     scheme, rest = split_binding(binding)
+    if scheme in HTTP_SCHEMES:
+        return Teacher.of(binding).identity
     script = Path(rest)
     return digest(scheme, file_digest(script) if scheme == "scripted" and script.is_file() else rest)
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
 from stillwise.arrows import Ask, Completion, OnBatch, Request
-from stillwise.models.model import Model
+from stillwise.errors import BudgetReached
+from stillwise.models.model import Model, StreamModel
 from stillwise.records import digest
 from stillwise.runtime.executor import Executor, Opener
 from stillwise.runtime.journal import Journal
+from stillwise.runtime.spending import Purse, Spending
+
+REPLAYED_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -25,16 +31,22 @@ class Generate:
 
 @dataclass(frozen=True)
 class JournalledCaller:
-    """Implements ``arrows.Caller``: batches already in the journal are read, the others generated and committed."""
+    """Implements ``arrows.Caller``: what is already in the journal is read, the rest generated and committed."""
 
     step: str
     opener: Opener
     executor: Executor
     journal: Journal
+    purse: Purse = field(default_factory=Purse)
 
     @cached_property
     def _model(self) -> Model:
         return self.executor.hold(self.opener)
+
+    @cached_property
+    def _spending(self) -> Spending:
+        teacher = getattr(self._model, "teacher", None)
+        return Spending(teacher.price if teacher else None, self.purse)
 
     @property
     def revision(self) -> str:
@@ -49,10 +61,16 @@ class JournalledCaller:
         """Tokens of a text by the model's tokenizer."""
         return self._model.count_tokens(text)
 
+    def figures(self, left: int) -> Mapping[str, float]:
+        """What was spent, for the progress bar."""
+        return self._spending.figures(left)
+
     def complete(self, requests: Sequence[Request], on_batch: OnBatch) -> list[Completion]:
         """One completion for each request; each batch is durable before ``on_batch`` hears of it."""
         answers: dict[int, Completion] = {}
-        for places, batch in self._batches(requests):
+        model = self._model
+        found = self._single(model, requests) if isinstance(model, StreamModel) else self._batches(requests)
+        for places, batch in found:
             answers.update(zip(places, batch, strict=True))
             on_batch(places, batch)
         return [answers[i] for i in range(len(requests))]
@@ -75,3 +93,54 @@ class JournalledCaller:
 
     def _key(self, batch: Sequence[Request]) -> str:
         return digest(self._model.revision, [asdict(request) for request in batch])
+
+    def _single(self, model: StreamModel, requests: Sequence[Request]) -> Iterator[tuple[tuple[int, ...], list[Completion]]]:
+        """Known answers first, then the others as they come; equal requests are asked once."""
+        keys = [request_key(model.revision, request) for request in requests]
+        places_of: dict[bytes, list[int]] = {}
+        for place, key in enumerate(keys):
+            places_of.setdefault(key, []).append(place)
+        todo = []
+        for some in _chunks(list(places_of), REPLAYED_AT_ONCE):
+            known = self.journal.answers(some)
+            todo += [places_of[key][0] for key in some if key not in known]
+            read = {key: model.read(requests[places_of[key][0]], raw) for key, raw in known.items()}
+            replayed = [(place, answer) for key, answer in read.items() for place in places_of[key]]
+            if replayed:
+                yield tuple(place for place, _ in replayed), [answer for _, answer in replayed]
+        yield from self._asked(model, requests, keys, places_of, todo)
+
+    def _asked(
+        self,
+        model: StreamModel,
+        requests: Sequence[Request],
+        keys: Sequence[bytes],
+        places_of: Mapping[bytes, Sequence[int]],
+        todo: Sequence[int],
+    ) -> Iterator[tuple[tuple[int, ...], list[Completion]]]:
+        spending, missing = self._spending, len(todo)
+        try:
+            for bunch in model.stream(((place, requests[place]) for place in todo), spending):
+                self.journal.add(self.step, [(keys[a.place], a.raw) for a in bunch if a.raw], spending.taken())
+                missing -= len(bunch)
+                heard = [(place, a.completion) for a in bunch for place in places_of[keys[a.place]]]
+                yield tuple(place for place, _ in heard), [answer for _, answer in heard]
+        finally:
+            self.journal.add(self.step, [], spending.taken())
+        if missing and spending.exhausted:
+            raise BudgetReached(
+                f"step {self.step!r}: the budget has no room for another call; {missing} of {len(requests)} answers are "
+                "missing, the others are kept: repeat the command with a larger --budget"
+            )
+
+
+def request_key(revision: str, request: Request) -> bytes:
+    """What decides an answer, as a sha256: the model's revision, the ask, every sampling field, the seed."""
+    ask, sampling = request.ask, request.sampling
+    ban = None if ask.ban is None else (ask.ban.words, ask.ban.scope, ask.ban.mode)
+    drawn = (sampling.temperature, sampling.top_p, sampling.top_k, sampling.max_tokens, sampling.stop)
+    return hashlib.sha256(json.dumps([revision, ask.user, ask.prefill, ban, drawn, request.seed]).encode()).digest()
+
+
+def _chunks(items: list[bytes], size: int) -> Iterator[list[bytes]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

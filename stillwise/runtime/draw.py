@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from stillwise.arrows import Ask, Completion, Paradigm, Progress, Request, Sampled, Tools, Verifier
+from stillwise.arrows import Ask, Completion, Metered, Paradigm, Progress, Request, Sampled, Tools, Verifier
 from stillwise.models.opening import answer_start
 from stillwise.records import (
+    Failure,
     Finish,
     Outcome,
     Problem,
@@ -20,6 +21,8 @@ from stillwise.records import (
     thinking_spans,
 )
 
+OnFailed = Callable[[int, Completion], None]
+"""Called with the position of a drawing that has no usable answer, and the completion that says why."""
 OnTraces = Callable[[Sequence[int], Sequence[Trace]], None]
 """Called with positions and traces of one finished batch."""
 
@@ -42,6 +45,7 @@ def draw(
     sample_index: int,
     tools: Tools,
     on_traces: OnTraces = lambda places, traces: None,
+    on_failed: OnFailed = lambda place, answer: None,
 ) -> Iterator[Trace]:
     """Answer number ``sample_index`` of the role ``by`` to every problem, in the order of the problems.
 
@@ -53,7 +57,7 @@ def draw(
     drawings = [
         Drawing(problem=p, ask=paradigm.ask(p), seed=s, sample_index=sample_index) for p, s in zip(problems, seeds, strict=True)
     ]
-    yield from drawn(drawings, paradigm, by, sampling, tools, on_traces)
+    yield from drawn(drawings, paradigm, by, sampling, tools, on_traces, on_failed)
 
 
 def drawn(
@@ -63,8 +67,12 @@ def drawn(
     sampling: Sampling,
     tools: Tools,
     on_traces: OnTraces = lambda places, traces: None,
+    on_failed: OnFailed = lambda place, answer: None,
 ) -> Iterator[Trace]:
-    """One answer of the role ``by`` for each drawing, in their order; ``paradigm`` is how they were asked."""
+    """One answer of the role ``by`` for each drawing, in their order; ``paradigm`` is how they were asked.
+
+    Where no usable answer came, the trace's finish is FAILED, and ``on_failed`` hears the reason.
+    """
     caller, name = tools.callers[by], paradigm.kind
     requests = [Request(ask=each.ask, sampling=sampling, seed=each.seed) for each in drawings]
     model, signature = caller.revision, Signature(kind=name, fingerprint=paradigm.fingerprint)
@@ -85,7 +93,7 @@ def drawn(
             num_prompt_tokens=answer.num_prompt_tokens,
             num_tokens=answer.num_tokens,
             num_thinking_tokens=answer.num_thinking_tokens,
-            finish=answer.finish,
+            finish=Finish.FAILED if answer.failure else answer.finish,
             sampling=sampling,
             seed=request.seed,
             sample_index=drawing.sample_index,
@@ -96,16 +104,20 @@ def drawn(
         on_traces(places, [trace(i, answer) for i, answer in zip(places, answers, strict=True)])
 
     answers = caller.complete(requests, heard)
+    for place, answer in enumerate(answers):
+        if answer.failure:
+            on_failed(place, answer)
     yield from (trace(i, answer) for i, answer in enumerate(answers))
 
 
 def verdicts(verifier: Verifier, problems: Sequence[Problem], traces: Sequence[Trace], tools: Tools) -> list[Verdict]:
-    """One verdict for each trace: TRUNCATED without grading where the token limit ended it, else the verifier's."""
-    whole = [i for i, trace in enumerate(traces) if trace.finish is not Finish.LENGTH]
+    """One verdict for each trace: TRUNCATED or FAILED without grading where there is no whole answer, else the verifier's."""
+    whole = [i for i, trace in enumerate(traces) if trace.finish not in (Finish.LENGTH, Finish.FAILED)]
     graded = verifier.decide([(problems[i], traces[i]) for i in whole], tools) if whole else []
     known = dict(zip(whole, graded, strict=True))
     cut = Verdict(outcome=Outcome.TRUNCATED, grader="token_limit")
-    return [known.get(i, cut) for i in range(len(traces))]
+    lost = Verdict(outcome=Outcome.FAILED, grader="server")
+    return [known.get(i, lost if trace.finish is Finish.FAILED else cut) for i, trace in enumerate(traces)]
 
 
 def draw_verified(
@@ -117,14 +129,26 @@ def draw_verified(
     verifier: Verifier,
     tools: Tools,
     bar: Progress,
-) -> list[Sampled]:
-    """One wave with verdicts, in the order of the problems; the bar shows the wave's running share of correct answers."""
+) -> list[Sampled | Failure]:
+    """One wave with verdicts, in the order of the problems; the bar shows the wave's running share of correct answers.
+
+    A problem without a usable answer comes as a Failure with its reason.
+    """
     known: dict[int, Verdict] = {}
+    failed: dict[int, Failure] = {}
+    caller = tools.callers[by]
+
+    def note(place: int, answer: Completion) -> None:
+        detail = f"try {sample_index}: {answer.detail}"
+        failed[place] = Failure(step=tools.step, item=problems[place].id, reason=answer.failure, detail=detail)
 
     def grade(places: Sequence[int], traces: Sequence[Trace]) -> None:
         known.update(zip(places, verdicts(verifier, [problems[i] for i in places], traces, tools), strict=True))
         right = sum(verdict.outcome is Outcome.CORRECT for verdict in known.values())
-        bar.advance(len(places), correct=right / len(known), tokens=sum(t.num_tokens or 0 for t in traces) / len(traces))
+        cost = caller.figures(len(problems) - len(known)) if isinstance(caller, Metered) else {}
+        tokens = sum(t.num_tokens or 0 for t in traces) / len(traces)
+        bar.advance(len(places), correct=right / len(known), tokens=tokens, **cost)
 
-    traces = list(draw(problems, paradigm, by, sampling, sample_index, tools, grade))
-    return [Sampled(trace=trace, verdict=known[i]) for i, trace in enumerate(traces)]
+    traces = draw(problems, paradigm, by, sampling, sample_index, tools, grade, note)
+    sampled = [Sampled(trace=trace, verdict=known[i]) for i, trace in enumerate(traces)]
+    return [failed.get(i, one) for i, one in enumerate(sampled)]

@@ -1,30 +1,42 @@
 """The journal of model calls: what was generated once is never generated again.
 
-SQLite in WAL mode on one host; one writer (the driver, which holds the run folder's lock). A batch of a local model is
-journalled and repeated whole, because floating-point results depend on which rows stand together; its completions are
-written in one transaction, so a kill leaves all of a batch or nothing.
+SQLite in WAL mode on one host; one writer, a second one is refused. A batch of a local model is journalled and repeated
+whole, because floating-point results depend on which rows stand together; its completions are written in one transaction,
+so a kill leaves all of a batch or nothing. Answers of servers are journalled one by one, as the bytes that came (reading
+them again is free), many in one transaction; beside them stands a ledger of exchanges, tokens and money.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
+import os
 import sqlite3
+import weakref
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from stillwise.arrows import Completion
-from stillwise.errors import CorruptOutput, UserError
+from stillwise.errors import CorruptOutput, RunLocked, UserError
 from stillwise.records import Finish
 from stillwise.runtime.files import disk_errors
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS batches (key TEXT PRIMARY KEY, step TEXT NOT NULL, size INTEGER NOT NULL, answers BLOB NOT NULL)
+CREATE TABLE IF NOT EXISTS batches (key TEXT PRIMARY KEY, step TEXT NOT NULL, size INTEGER NOT NULL, answers BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, step TEXT NOT NULL, raw BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ledger (step TEXT, name TEXT, amount INTEGER NOT NULL, PRIMARY KEY (step, name)) WITHOUT ROWID;
 """
+_COUNT = "SELECT step, SUM(size) FROM (SELECT step, size FROM batches {answers}) GROUP BY step ORDER BY step"
+_AND_ANSWERS = "UNION ALL SELECT step, 1 FROM answers"
+_ASKED_AT_ONCE = 500
+_SMALL = 512
+"""Bytes under which a body is kept as it is: compressing it would gain nothing."""
+_PLAIN, _PACKED = b"r", b"z"
 
 
 def _pack(answers: Sequence[Completion]) -> bytes:
@@ -39,6 +51,18 @@ def _unpack(blob: bytes) -> list[Completion]:
 def _completion(row: dict[str, Any]) -> Completion:
     ids = row.pop("token_ids")
     return Completion(**{**row, "finish": Finish(row["finish"]), "token_ids": None if ids is None else tuple(ids)})
+
+
+def _shelved(raw: bytes) -> bytes:
+    return _PLAIN + raw if len(raw) < _SMALL else _PACKED + zlib.compress(raw, 1)
+
+
+def _unshelved(blob: bytes) -> bytes:
+    if blob[:1] == _PLAIN:
+        return blob[1:]
+    if blob[:1] != _PACKED:
+        raise ValueError("neither plain nor packed")
+    return zlib.decompress(blob[1:])
 
 
 @contextmanager
@@ -93,21 +117,24 @@ def _counts_in(uri: str) -> dict[str, int]:
 
 
 def _counts(db: sqlite3.Connection) -> dict[str, int]:
-    rows: Iterable[tuple[str, int]] = db.execute("SELECT step, SUM(size) FROM batches GROUP BY step ORDER BY step")
+    # A journal of an earlier version has no table of single answers.
+    single = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'answers'").fetchone()
+    rows: Iterable[tuple[str, int]] = db.execute(_COUNT.format(answers=_AND_ANSWERS if single else ""))
     return dict(rows)
 
 
 class Journal:
-    """Batches of completions by key."""
+    """Batches of completions, and single answers as they came, by key."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         with _database_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._unlock = weakref.finalize(self, os.close, _only_writer(path))
             self._db = sqlite3.connect(path)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute(_SCHEMA)
+            self._db.executescript(_SCHEMA)
 
     def get(self, key: str) -> list[Completion] | None:
         """The completions of a batch, or None if it was never finished."""
@@ -124,11 +151,58 @@ class Journal:
         with _database_errors(self._path), self._db:
             self._db.execute("INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?)", row)
 
+    def answers(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The raw bodies of those keys that are known."""
+        found: dict[bytes, bytes] = {}
+        with _database_errors(self._path):
+            for start in range(0, len(keys), _ASKED_AT_ONCE):
+                some = keys[start : start + _ASKED_AT_ONCE]
+                marks = ",".join("?" * len(some))
+                rows = self._db.execute(f"SELECT key, raw FROM answers WHERE key IN ({marks})", some).fetchall()
+                try:
+                    found.update((key, _unshelved(blob)) for key, blob in rows)
+                except (zlib.error, ValueError, TypeError) as err:
+                    raise CorruptOutput(_damaged(self._path, err)) from err
+        return found
+
+    def add(self, step: str, answers: Sequence[tuple[bytes, bytes]], ledger: Mapping[str, int]) -> None:
+        """Store raw bodies by key and add to the ledger, all or nothing; durable before the call returns."""
+        rows = [(key, step, _shelved(raw)) for key, raw in answers]
+        amounts = [(step, name, amount) for name, amount in ledger.items() if amount]
+        with _database_errors(self._path), self._db:
+            self._db.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", rows)
+            self._db.executemany(
+                "INSERT INTO ledger VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET amount = amount + excluded.amount", amounts
+            )
+
+    def ledger(self) -> dict[str, dict[str, int]]:
+        """What was sent, came back, was lost and was paid, by step; money in billionths.
+
+        ``sent`` less ``resolved`` and ``unknown`` are calls that a kill cut off: their outcome is unknown too.
+        """
+        found: dict[str, dict[str, int]] = {}
+        with _database_errors(self._path):
+            for step, name, amount in self._db.execute("SELECT step, name, amount FROM ledger ORDER BY step, name"):
+                found.setdefault(step, {})[name] = amount
+        return found
+
     def counts(self) -> dict[str, int]:
         """Answers held, by step."""
         with _database_errors(self._path):
             return _counts(self._db)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and let another writer in."""
         self._db.close()
+        self._unlock()
+
+
+def _only_writer(path: Path) -> int:
+    """The held lock beside the journal. Not on the journal itself: closing such a handle would drop SQLite's own locks."""
+    lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as err:
+        os.close(lock)
+        raise RunLocked(f"the journal {path} has another writer; wait for that process, or choose another --out") from err
+    return lock

@@ -13,6 +13,7 @@ from stillwise.models.bans import banned_words_in
 from stillwise.parts import Role
 from stillwise.records import Failure, Outcome, Problem, Sampling
 from stillwise.runtime.draw import draw_verified
+from stillwise.runtime.lengthen import Truncated, lengthened
 
 
 class Rejection(Sampler):
@@ -34,12 +35,16 @@ class Rejection(Sampler):
     """0 keeps all tokens."""
     max_tokens: int = Field(default=16384, ge=1)
     """A longer answer is truncated, never correct."""
+    truncated: Truncated = "keep"
+    """``keep`` truncated answers as such, ``continue`` them by prefill, or ``resample`` them with a larger budget; once."""
+    extra_tokens: int = Field(default=16384, ge=1)
+    """How much larger the budget is then."""
     until: Verifier = Field(default="by_answer_kind", validate_default=True)
     """What decides that a problem needs no further try."""
 
     def sample(self, problems: Sequence[Problem], tools: Tools) -> Iterator[Sampled | Failure]:
         """Waves: try k for every unsolved problem, in the order of the problems; every attempt comes out, kept or not."""
-        sampling = _sampling(self)
+        sampling, tools = _sampling(self), lengthened(tools, self.by, self.truncated, self.extra_tokens)
         unsolved = list(problems)
         for index in range(self.tries):
             if not unsolved:
@@ -72,12 +77,16 @@ class All(Sampler):
     """0 keeps all tokens."""
     max_tokens: int = Field(default=16384, ge=1)
     """A longer answer is truncated, never correct."""
+    truncated: Truncated = "keep"
+    """``keep`` truncated answers as such, ``continue`` them by prefill, or ``resample`` them with a larger budget; once."""
+    extra_tokens: int = Field(default=16384, ge=1)
+    """How much larger the budget is then."""
     verify: Verifier = Field(default="by_answer_kind", validate_default=True)
     """What judges each answer."""
 
     def sample(self, problems: Sequence[Problem], tools: Tools) -> Iterator[Sampled | Failure]:
         """Try 0 of every problem, then try 1, …; within a try the order of the problems."""
-        sampling = _sampling(self)
+        sampling, tools = _sampling(self), lengthened(tools, self.by, self.truncated, self.extra_tokens)
         bar = tools.progress(tools.step, len(problems) * self.tries)
         for index in range(self.tries):
             wave = draw_verified(problems, self.paradigm, self.by, sampling, index, self.verify, tools, bar)
@@ -96,10 +105,10 @@ def _correct(one: Sampled | Failure) -> bool:
     return isinstance(one, Sampled) and one.verdict is not None and one.verdict.outcome is Outcome.CORRECT
 
 
-def _checked(problem: Problem, one: Sampled, paradigm: Paradigm, step: str) -> Sampled | Failure:
+def _checked(problem: Problem, one: Sampled | Failure, paradigm: Paradigm, step: str) -> Sampled | Failure:
     """The attempt, or a failure if a banned word stands in it after all (a back end that ignores bans)."""
     ban: Ban | None = paradigm.ask(problem).ban
-    if ban is None or ban.mode != "words":
+    if isinstance(one, Failure) or ban is None or ban.mode != "words":
         return one
     found = banned_words_in(one.trace.text, ban)
     if not found:

@@ -60,7 +60,7 @@ def test_the_faults_of_all_roles_come_in_one_error(tmp_path: Path) -> None:
     assert lines[0] == "8 fault(s) in the roles"
     for role, words in {
         "a": "the vllm back end is not available yet",
-        "b": "the https back end is not available yet",
+        "b": "which model? write its served name",
         "c": "no back end is called 'vlm'; did you mean 'vllm'",
         "d": "none.jsonl does not exist",
         "e": "bare has no config.json",

@@ -1,0 +1,362 @@
+"""A model behind an OpenAI-compatible server, or behind many that answer alike.
+
+An event loop in a thread of its own sends and reads; the caller's thread makes answers durable and grades them meanwhile.
+A call counts as in flight until its answer is durable, so a kill never costs more than one window of calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections import deque
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from stillwise.arrows import Ask, Completion, Request
+from stillwise.errors import UserError
+from stillwise.models.http_pool import Call, Pool
+from stillwise.models.http_probe import Asked, Needs, Probe
+from stillwise.models.http_render import Rendering
+from stillwise.models.http_spec import Teacher
+from stillwise.models.http_wire import BadAnswer, Dialect, Wire
+from stillwise.models.model import Arrived, Bunch, FreeMeter, Meter
+from stillwise.records import Finish
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+T = TypeVar("T")
+
+LINGER_S = 0.008
+"""Answers of so many seconds are handed over together: one commit for all of them."""
+IDLE_POLL_S = 1.0
+CHARS_PER_TOKEN = 3
+PROBE_TIMEOUT_S = 300.0
+
+
+@dataclass(eq=False)
+class Stream:
+    """One job's calls and what came of them: handed between the loop (``Source``) and the caller's thread."""
+
+    wire: Wire
+    requests: Iterator[tuple[int, Request]]
+    meter: Meter
+    asked: dict[int, Request] = field(default_factory=dict)
+    came: deque[Arrived] = field(default_factory=deque)
+    handed: int = 0
+    """Answers with the caller, not yet durable."""
+    error: Exception | None = None
+    ended: bool = False
+    """Nothing more is pulled: the requests are over, or the budget is."""
+    ready: threading.Event = field(default_factory=threading.Event)
+    _next: tuple[int, Request] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Answers that came and are not yet durable."""
+        return len(self.came) + self.handed
+
+    def pull(self) -> Call | None:
+        """The next call, or None where the requests are over or the budget has no room for it now."""
+        if self.ended or self.error is not None:
+            return None
+        self._next = self._next or next(self.requests, None)
+        if self._next is None:
+            self._end()
+            return None
+        place, request = self._next
+        expected = len(request.ask.user) // CHARS_PER_TOKEN + 1
+        if not self.meter.may(expected, request.sampling.max_tokens):
+            # Calls on the way may cost less than was set aside for them; with none of them, the budget is over.
+            if not self.asked:
+                self._end()
+            return None
+        self._next = None
+        return self._call(place, request, expected)
+
+    def _call(self, place: int, request: Request, expected: int) -> Call | None:
+        try:
+            call = Call(
+                place, self.wire.path(request), self.wire.body(request), expected + min(request.sampling.max_tokens, 1024)
+            )
+        except UserError as err:
+            self.stop(err)
+            return None
+        self.asked[place] = request
+        return call
+
+    def _end(self) -> None:
+        self.ended = True
+        self.ready.set()
+
+    def answered(self, call: Call, body: bytes) -> int | None:
+        """Take an answer; None where the body holds none."""
+        request = self.asked[call.place]
+        try:
+            completion = self.wire.read(request, body)
+        except BadAnswer:
+            return None
+        self._arrive(request, Arrived(call.place, completion, body))
+        return completion.num_tokens
+
+    def lost(self, call: Call, reason: str, detail: str) -> None:
+        """There will be no answer: the caller gets the reason."""
+        request = self.asked[call.place]
+        nothing = Completion(
+            prompt=request.ask.user,
+            text="",
+            num_prompt_tokens=0,
+            num_tokens=0,
+            finish=Finish.STOP,
+            failure=reason,
+            detail=detail,
+        )
+        self.meter.count("lost")
+        self._arrive(request, Arrived(call.place, nothing))
+
+    def _arrive(self, request: Request, arrived: Arrived) -> None:
+        known = arrived.completion if arrived.raw else None
+        self.meter.spent(len(request.ask.user) // CHARS_PER_TOKEN + 1, request.sampling.max_tokens, known)
+        # In this order: the other thread must never see a call that is neither asked nor come.
+        self.came.append(arrived)
+        del self.asked[arrived.place]
+        self.ready.set()
+
+    def stop(self, error: UserError) -> None:
+        """Nothing more can come."""
+        self.error = self.error or error
+        self._end()
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Count exchanges."""
+        self.meter.count(name, by)
+
+    @property
+    def over(self) -> bool:
+        """Whether every call has come to its end."""
+        return self.ended and not self.asked and not self.came
+
+
+class HttpModel:
+    """Implements ``StreamModel`` over a teacher's endpoints."""
+
+    def __init__(self, teacher: Teacher, name: str) -> None:
+        self.teacher, self._name = teacher, name
+        self._key = teacher.key()
+        self._rendering = Rendering(Path(teacher.tokenizer).expanduser()) if teacher.tokenizer else None
+        self._thread: threading.Thread | None = None
+        self._needs: Needs | None = None
+        self._lock = threading.Lock()
+        self.dialect: Dialect | None = None
+        """What the server was found to honour; None before the first call."""
+
+    @property
+    def name(self) -> str:
+        """The binding as the user wrote it."""
+        return self._name
+
+    @cached_property
+    def revision(self) -> str:
+        """A digest of model, declared revision, tokenizer and template; endpoints and limits are no part of it."""
+        return self.teacher.identity
+
+    def plan(self, requests: Sequence[Request]) -> list[tuple[int, ...]]:
+        """Every request for itself: a server's batches are its own affair."""
+        return [(place,) for place in range(len(requests))]
+
+    def generate(self, batch: Sequence[Request]) -> list[Completion]:
+        """One completion for each request, in order."""
+        found: dict[int, Completion] = {}
+        for bunch in self.stream(enumerate(batch), FreeMeter()):
+            found.update((arrived.place, arrived.completion) for arrived in bunch)
+        return [found[place] for place in range(len(batch))]
+
+    def render(self, ask: Ask) -> tuple[str, str]:
+        """Prompt and opened part by our own rendering; without a tokenizer folder the user's message, and nothing opened."""
+        return self._rendering.render(ask) if self._rendering else (ask.user, "")
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text by the tokenizer folder."""
+        if self._rendering is None:
+            raise UserError(f"tokens of {self._name} cannot be counted here; give tokenizer=FOLDER")
+        return self._rendering.count(text)
+
+    def read(self, request: Request, raw: bytes) -> Completion:
+        """The answer in a raw body that was kept."""
+        return self._wire(self.dialect or Dialect("chat")).read(request, raw)
+
+    def _wire(self, dialect: Dialect) -> Wire:
+        teacher = self.teacher
+        return Wire(teacher.model, dialect, self._rendering, teacher.extra, teacher.logprobs)
+
+    def learn(self, needs: Needs) -> Dialect:
+        """Ask the server what it honours, as far as these needs go and it is not known yet."""
+        if self.dialect is None or self._needs is None or needs.beyond(self._needs):
+            self._needs = needs.with_(self._needs) if self._needs else needs
+            self.dialect = self._await(self._probe_any(self._needs))
+        return self.dialect
+
+    def stream(self, requests: Iterable[tuple[int, Request]], meter: Meter) -> Iterator[Bunch]:
+        """Answers in bunches as they come; asking for the next bunch says that the last one is durable."""
+        asked = list(requests)
+        if not asked:
+            return
+        wire = self._wire(self.learn(Needs.of(request for _, request in asked)))
+        stream = Stream(wire, iter(asked), meter)
+        with self._lock:
+            pool = self._await(self._open_pool())
+            loop = self._loop
+            loop.call_soon_threadsafe(pool.attach, stream)
+            try:
+                yield from self._bunches(stream, pool, loop)
+            finally:
+                self._await(self._detach(pool))
+
+    def _bunches(self, stream: Stream, pool: Pool, loop: asyncio.AbstractEventLoop) -> Iterator[Bunch]:
+        began = loop.time()
+        while not stream.over:
+            stream.ready.wait(IDLE_POLL_S)
+            stream.ready.clear()
+            now = loop.time()
+            stream.meter.held((now - began) * len(pool.endpoints))
+            began = now
+            if stream.came and stream.asked:
+                threading.Event().wait(LINGER_S)
+            bunch = [stream.came.popleft() for _ in range(len(stream.came))]
+            if bunch:
+                stream.handed = len(bunch)
+                yield bunch
+                stream.handed = 0
+            loop.call_soon_threadsafe(pool.pump)
+            if stream.error is not None and not stream.came:
+                raise stream.error
+
+    @staticmethod
+    async def _detach(pool: Pool) -> None:
+        pool.detach()
+
+    # -- the loop ---------------------------------------------------------------------------------------------------------
+
+    def _await(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run on the loop's thread, which is started at first use."""
+        if self._thread is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._loop.run_forever, name="stillwise-http", daemon=True)
+            self._thread.start()
+            self._pool: Pool | None = None
+            self._session: ClientSession | None = None
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _open_session(self) -> ClientSession:
+        import aiohttp
+
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=60, socket_factory=_socket)
+            timeout = aiohttp.ClientTimeout(total=self.teacher.timeout_s, sock_connect=30)
+            self._session = aiohttp.ClientSession(
+                connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True
+            )
+        return self._session
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        authorization = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        return {"Content-Type": "application/json", **authorization}
+
+    async def _open_pool(self) -> Pool:
+        if self._pool is None:
+            session = await self._open_session()
+            self._pool = Pool(self.teacher, session, self._headers, self._key or "", self._admit)
+            for url in self.teacher.first_endpoints():
+                self._pool.join(url)
+            self._watch = asyncio.get_running_loop().create_task(self._pool.watch())
+        return self._pool
+
+    async def _probe_any(self, needs: Needs) -> Dialect:
+        """The dialect of the first endpoint that is reachable."""
+        import aiohttp
+
+        reasons = []
+        urls = self.teacher.first_endpoints()
+        for url in urls:
+            try:
+                return await self._probe(url, needs)
+            except (aiohttp.ClientError, ConnectionError, TimeoutError) as err:
+                reasons.append(f"{url}: {type(err).__name__}")
+        raise UserError(f"no endpoint of {self.teacher.model} can be reached ({'; '.join(reasons) or 'none is listed'})")
+
+    async def _probe(self, url: str, needs: Needs) -> Dialect:
+        session = await self._open_session()
+
+        async def ask(path: str, body: Mapping[str, Any] | None) -> Asked:
+            return await self._asked(session, url, path, body)
+
+        return await Probe(self.teacher, ask, self._rendering).find(needs)
+
+    async def _asked(self, session: ClientSession, url: str, path: str, body: Mapping[str, Any] | None) -> Asked:
+        """Status and decoded body of one question; a server that is busy for a moment is asked again."""
+        import aiohttp
+
+        where = url.removesuffix("/v1") + path[3:] if path.startswith("/..") else url + path
+        method, timeout = ("GET" if body is None else "POST"), aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
+        for wait in (0.1, 0.3, 1.0, 3.0, None):
+            try:
+                async with session.request(method, where, json=body, headers=self._headers, timeout=timeout) as response:
+                    status, found = response.status, await response.json(content_type=None)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError, ConnectionResetError):
+                status, found = 503, None
+            except ValueError:
+                found = None
+            if wait is None or (status not in (429, 500, 502, 503, 529) and (found is not None or status != 200)):
+                break
+            await asyncio.sleep(wait)
+        return status, found
+
+    async def _admit(self, url: str) -> str:
+        """Why an endpoint that wants to join cannot answer for the others; empty where it can."""
+        import aiohttp
+
+        try:
+            found = await self._probe(url, self._needs or Needs())
+        except (UserError, aiohttp.ClientError, ConnectionError, TimeoutError) as err:
+            return str(err) or type(err).__name__
+        mine = replace(found, server="", notes={})
+        first = replace(self.dialect, server="", notes={}) if self.dialect else mine
+        return "" if mine == first else "it honours other fields than the endpoints that work already"
+
+    def close(self) -> None:
+        """End all calls and the loop's thread."""
+        if self._thread is None:
+            return
+        with suppress(asyncio.CancelledError):
+            self._await(self._shut())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._thread = None
+
+    async def _shut(self) -> None:
+        if self._pool is not None:
+            self._pool.detach()
+            self._watch.cancel()
+        if self._session is not None:
+            await self._session.close()
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+
+def _socket(address: Any) -> socket.socket:
+    """A socket that notices within minutes that the other end is gone: a long thought sends nothing for an hour."""
+    found = socket.socket(address[0], address[1], address[2])
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, name):
+            found.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return found

@@ -1,0 +1,366 @@
+"""Calls over several endpoints: least-outstanding routing, retries that hold no slot, endpoints that come and go.
+
+Everything here runs in one event loop. A source hands out calls one by one and hears of each what came of it; nothing is
+queued ahead of what the endpoints bear, so a million calls need no more memory than a thousand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from stillwise.errors import UserError
+from stillwise.models.endpoint import Endpoint, Result
+from stillwise.models.http_spec import Teacher, read_endpoints
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 60.0
+THROTTLED_ATTEMPTS = 100
+"""A 429 is no failure of the call; this many are a server that never lets it in."""
+WATCH_S, LOAD_S = 0.5, 2.0
+FATAL = {401: "the key is not accepted", 403: "access is denied", 404: "no such model or route"}
+RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
+KEEPALIVE_S = 60
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """One call on its way."""
+
+    place: int
+    path: str
+    body: bytes
+    tokens: int
+    """Expected prompt and answer tokens, for limits by the minute."""
+    attempts: int = 0
+    throttled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an endpoint said, or how it did not."""
+
+    result: Result
+    body: bytes = b""
+    status: int = 0
+    detail: str = ""
+    retry_after: float | None = None
+
+
+class Source(Protocol):
+    """Where calls come from and answers go to."""
+
+    def pull(self) -> Call | None:
+        """The next call, or None where there is none now."""
+
+    @property
+    def waiting(self) -> int:
+        """Answers that came and are not yet durable: they count as in flight."""
+
+    def answered(self, call: Call, body: bytes) -> int | None:
+        """Take an answer; returns its generated tokens, or None where the body holds none."""
+
+    def lost(self, call: Call, reason: str, detail: str) -> None:
+        """Take note that there will be no answer."""
+
+    def stop(self, error: UserError) -> None:
+        """Nothing more can come."""
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Count exchanges for the ledger: sent, resolved, unknown, throttled, retried."""
+
+
+@dataclass
+class Bucket:
+    """A limit by the minute; a whole minute's worth may go at once."""
+
+    per_minute: int
+    level: float = 0.0
+    at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.level = float(self.per_minute)
+
+    def wait_s(self, amount: float, now: float) -> float:
+        """Seconds until so much may go; 0 for now."""
+        self.level = min(float(self.per_minute), self.level + (now - self.at) * self.per_minute / 60)
+        self.at = now
+        wanted = min(amount, self.per_minute)
+        return 0.0 if self.level >= wanted else (wanted - self.level) * 60 / self.per_minute
+
+    def take(self, amount: float) -> None:
+        """So much goes; may run into debt, which a later refill pays."""
+        self.level -= amount
+
+
+@dataclass(eq=False)
+class Pool:
+    """The endpoints of one teacher."""
+
+    teacher: Teacher
+    session: ClientSession
+    headers: Mapping[str, str]
+    secret: str
+    """The key: some servers repeat it in their errors, which are kept."""
+    admit: Callable[[str], Coroutine[Any, Any, str]]
+    """Looks at a joining endpoint: an empty string, or why it cannot answer for the others."""
+    endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    source: Source | None = None
+    refused: dict[str, str] = field(default_factory=dict)
+    """Endpoints that were not let in, with the reason."""
+    _retries: list[tuple[float, int, Call]] = field(default_factory=list)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _timer: asyncio.TimerHandle | None = None
+    _serial: int = 0
+    _silent_since: float | None = None
+
+    def __post_init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._requests = (
+            Bucket(self.teacher.requests_per_minute, at=self._loop.time()) if self.teacher.requests_per_minute else None
+        )
+        self._tokens = Bucket(self.teacher.tokens_per_minute, at=self._loop.time()) if self.teacher.tokens_per_minute else None
+
+    def join(self, url: str) -> None:
+        """An endpoint that gets calls from now on."""
+        known = self.endpoints.get(url)
+        if known is not None:
+            known.draining = False
+        else:
+            self.endpoints[url] = Endpoint(url, self.teacher.in_flight)
+        self.pump()
+
+    def leave(self, url: str) -> None:
+        """An endpoint that gets no further call; those that it has come to their end."""
+        endpoint = self.endpoints.get(url)
+        if endpoint is not None:
+            endpoint.draining = True
+            self._forget_drained()
+
+    def _forget_drained(self) -> None:
+        for url in [url for url, e in self.endpoints.items() if e.draining and not e.in_flight]:
+            del self.endpoints[url]
+
+    @property
+    def in_flight(self) -> int:
+        """Calls on the way."""
+        return sum(endpoint.in_flight for endpoint in self.endpoints.values())
+
+    def attach(self, source: Source) -> None:
+        """Serve this source until it is detached."""
+        self.source, self._silent_since = source, None
+        self.pump()
+
+    def detach(self) -> None:
+        """Forget the source; calls on the way are abandoned."""
+        self.source = None
+        self._retries.clear()
+        for task in list(self._tasks):
+            task.cancel()
+
+    def pump(self) -> None:
+        """Send what may be sent now; called whenever something changed."""
+        source, now = self.source, self._loop.time()
+        wake: float | None = None
+        flying = self.in_flight
+        while source is not None:
+            endpoint = self._pick(now)
+            if endpoint is None or flying + source.waiting >= self._capacity():
+                wake = self._next_change(now)
+                break
+            if (wait := self._limits_wait(now)) > 0:
+                wake = wait
+                break
+            call = self._next_call(source, now)
+            if call is None:
+                wake = max(0.0, self._retries[0][0] - now) if self._retries else None
+                break
+            self._begin(source, call, endpoint)
+            flying += 1
+        self._set_timer(wake)
+
+    def _next_call(self, source: Source, now: float) -> Call | None:
+        if self._retries and self._retries[0][0] <= now:
+            return heapq.heappop(self._retries)[2]
+        if len(self._retries) > 4 * self._capacity():
+            return None
+        return source.pull()
+
+    def _capacity(self) -> int:
+        return max(1, sum(e.capacity for e in self.endpoints.values() if not e.draining))
+
+    def _pick(self, now: float) -> Endpoint | None:
+        free = [endpoint for endpoint in self.endpoints.values() if endpoint.free(now)]
+        return min(free, key=lambda e: e.outstanding) if len(free) > 1 else (free[0] if free else None)
+
+    def _next_change(self, now: float) -> float | None:
+        times = [e.until - now for e in self.endpoints.values() if not e.draining and e.until > now]
+        return min(times) if times else None
+
+    def _limits_wait(self, now: float) -> float:
+        wait = self._requests.wait_s(1, now) if self._requests else 0.0
+        return max(wait, self._tokens.wait_s(1, now) if self._tokens else 0.0)
+
+    def _set_timer(self, wait: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if wait is None else self._loop.call_later(wait + 0.001, self.pump)
+
+    def _begin(self, source: Source, call: Call, endpoint: Endpoint) -> None:
+        if self._requests:
+            self._requests.take(1)
+        if self._tokens:
+            self._tokens.take(call.tokens)
+        endpoint.begin()
+        source.count("sent")
+        task = self._loop.create_task(self._run(source, call, endpoint))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, source: Source, call: Call, endpoint: Endpoint) -> None:
+        began = self._loop.time()
+        try:
+            reply = await self._exchange(call, endpoint)
+        except asyncio.CancelledError:
+            endpoint.in_flight -= 1
+            raise
+        tokens = source.answered(call, reply.body) if reply.result is Result.ANSWERED and self.source is source else 0
+        result = reply.result if tokens is not None else Result.FAILED
+        endpoint.learn(result, began, self._loop.time(), tokens or 0, reply.retry_after)
+        if endpoint.draining:
+            self._forget_drained()
+        if self.source is not source:
+            return
+        self._account(source, call, reply, tokens)
+        self.pump()
+
+    def _account(self, source: Source, call: Call, reply: Reply, tokens: int | None) -> None:
+        source.count("unknown" if reply.result is Result.UNKNOWN else "resolved")
+        if self._tokens and tokens is not None and reply.result is Result.ANSWERED:
+            self._tokens.take(tokens - call.tokens)
+        if reply.result is Result.UNREACHABLE:
+            self._unreachable(source, call)
+            return
+        self._silent_since = None
+        if reply.result is Result.ANSWERED and tokens is not None:
+            return
+        if reply.status in FATAL:
+            said = f"{FATAL[reply.status]} (HTTP {reply.status}): {reply.detail}"
+            source.stop(UserError(f"the server of {self.teacher.model}: {said}; nothing that was answered is lost"))
+        elif reply.result is Result.REFUSED:
+            source.lost(call, "refused", f"HTTP {reply.status}: {reply.detail}")
+        else:
+            self._retry(source, call, reply)
+
+    def _unreachable(self, source: Source, call: Call) -> None:
+        self._silence(source)
+        self._again(call, self._loop.time() + random.uniform(0.0, 0.05))
+
+    def _silence(self, source: Source) -> None:
+        now, patience_s = self._loop.time(), self.teacher.patience_s
+        self._silent_since = now if self._silent_since is None else self._silent_since
+        if now - self._silent_since > patience_s:
+            asked = ", ".join(self.endpoints) or "none is left"
+            source.stop(
+                UserError(f"no endpoint of {self.teacher.model} was reachable for {patience_s:g} s ({asked}); repeat later")
+            )
+
+    def _retry(self, source: Source, call: Call, reply: Reply) -> None:
+        throttled = reply.result is Result.THROTTLED
+        call.throttled += throttled
+        call.attempts += not throttled
+        source.count("throttled" if throttled else "retried")
+        if call.attempts >= self.teacher.attempts or call.throttled >= THROTTLED_ATTEMPTS:
+            source.lost(call, _reason(reply), reply.detail or f"HTTP {reply.status}")
+            return
+        tried = call.throttled if throttled else call.attempts
+        wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(tried - 1, 10)) * random.uniform(0.5, 1.5)
+        self._again(call, self._loop.time() + max(wait, reply.retry_after or 0.0))
+
+    def _again(self, call: Call, at: float) -> None:
+        self._serial += 1
+        heapq.heappush(self._retries, (at, self._serial, call))
+
+    async def _exchange(self, call: Call, endpoint: Endpoint) -> Reply:
+        import aiohttp
+
+        try:
+            async with self.session.post(endpoint.url + call.path, data=call.body, headers=self.headers) as response:
+                body = await response.read()
+                if response.status != 200 and self.secret:
+                    body = body.replace(self.secret.encode(), b"***")
+                return _reply(response.status, body, response.headers.get("Retry-After"))
+        except aiohttp.ClientConnectorError as err:
+            return Reply(Result.UNREACHABLE, detail=type(err).__name__)
+        except TimeoutError:
+            return Reply(Result.UNKNOWN, detail=f"no answer in {self.teacher.timeout_s:g} s")
+        except (aiohttp.ClientError, ConnectionError) as err:
+            return Reply(Result.UNKNOWN, detail=type(err).__name__)
+
+    async def watch(self) -> None:
+        """Follow the endpoints file and the servers' own load reports for ever."""
+        path, seen, looked = self.teacher.endpoints_file, 0, 0.0
+        while True:
+            await asyncio.sleep(WATCH_S)
+            if path is not None and path.is_file() and path.stat().st_mtime_ns != seen:
+                seen = path.stat().st_mtime_ns
+                await self.follow({*self.teacher.endpoints, *read_endpoints(path)})
+            if self._loop.time() - looked > LOAD_S:
+                looked = self._loop.time()
+                await self._read_loads()
+            if self.source is not None and all(endpoint.draining for endpoint in self.endpoints.values()):
+                self._silence(self.source)
+
+    async def follow(self, wanted: set[str]) -> None:
+        """Make these the endpoints: new ones are looked at and join, the others drain."""
+        for url in [url for url, e in self.endpoints.items() if url not in wanted and not e.draining]:
+            self.leave(url)
+        for url in sorted(wanted):
+            known = self.endpoints.get(url)
+            if known is None or known.draining:
+                reason = await self.admit(url)
+                if reason:
+                    self.refused[url] = reason
+                else:
+                    self.refused.pop(url, None)
+                    self.join(url)
+
+    async def _read_loads(self) -> None:
+        import aiohttp
+
+        for endpoint in list(self.endpoints.values()):
+            if not endpoint.reports_load:
+                continue
+            try:
+                async with self.session.get(endpoint.url.removesuffix("/v1") + "/load", headers=self.headers) as response:
+                    endpoint.reports_load = response.status == 200
+                    found = await response.json(content_type=None) if response.status == 200 else None
+            except (aiohttp.ClientError, ConnectionError, TimeoutError, ValueError):
+                continue
+            load = found.get("server_load") if isinstance(found, dict) else None
+            endpoint.foreign = max(0, int(load) - endpoint.in_flight) if isinstance(load, int) else 0
+
+
+def _reply(status: int, body: bytes, retry_after: str | None) -> Reply:
+    if status == 200:
+        return Reply(Result.ANSWERED, body, status)
+    detail = body[:300].decode("utf-8", "replace")
+    wait = float(retry_after) if retry_after and retry_after.replace(".", "", 1).isdigit() else None
+    if status == 429:
+        return Reply(Result.THROTTLED, b"", status, detail, wait)
+    if status in RETRIED or status >= 500:
+        return Reply(Result.FAILED, b"", status, detail, wait)
+    return Reply(Result.REFUSED, b"", status, detail)
+
+
+def _reason(reply: Reply) -> str:
+    words = {Result.THROTTLED: "throttled", Result.ANSWERED: "bad_answer", Result.FAILED: "server_error"}
+    if reply.result is Result.UNKNOWN:
+        return "timed_out" if reply.detail.startswith("no answer") else "connection_lost"
+    return words.get(reply.result, reply.result.value)

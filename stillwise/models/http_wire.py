@@ -1,0 +1,258 @@
+"""What goes over the wire and what comes back: bodies of calls in one server's dialect, answers read from raw bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal
+
+import orjson
+
+from stillwise.arrows import Ask, Ban, Completion, Request
+from stillwise.errors import UserError
+from stillwise.models.bans import banned_words_in
+from stillwise.models.http_render import Rendering
+from stillwise.models.opening import answer_start
+from stillwise.records import THINK_CLOSE, THINK_OPEN, Finish, Sampling
+
+NEUTRAL: dict[str, float] = {"min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+"""Knobs that no recipe sets: sent with the value that changes nothing, or a server's own default would."""
+GREEDY_SEED = 0
+FINISHES = {"stop": Finish.STOP, "length": Finish.LENGTH, "repetition": Finish.LENGTH, "eos": Finish.STOP}
+"""``repetition`` is a loop that the server cut: the answer was not finished, as with ``length``."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What one server was found to honour."""
+
+    api: Literal["chat", "completions"]
+    server: str = "unknown"
+    knobs: tuple[str, ...] = ()
+    """Knobs beyond the standard ones that are accepted."""
+    top_k: bool = False
+    generation_config: bool = False
+    """The server takes transformers' own generation settings as JSON."""
+    prefill: Literal["raw", "continue", ""] = ""
+    ban: Literal["bad_words", "generation_config", "logit_bias", ""] = ""
+    seed: bool = False
+    seed_bits: int = 53
+    n: bool = False
+    logprobs: bool = False
+    token_ids: bool = False
+    schema: bool = False
+    usage: bool = True
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """What was found, in words, for the report."""
+
+
+def spelling_variants(words: tuple[str, ...]) -> list[str]:
+    """Each word as given, lower, capitalised and upper, with and without a leading space: what ``bad_words`` gets."""
+    forms = [form for word in words for form in (word, word.lower(), word.capitalize(), word.upper())]
+    return list(dict.fromkeys(lead + form for form in forms for lead in ("", " ")))
+
+
+@dataclass(frozen=True)
+class Wire:
+    """Writes calls and reads answers for one model in one dialect."""
+
+    model: str
+    dialect: Dialect
+    rendering: Rendering | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    logprobs: int | None = None
+
+    def raw(self, ask: Ask) -> bool:
+        """Whether this call goes to the raw completions."""
+        return self.dialect.api == "completions" or (bool(ask.prefill) and self.dialect.prefill == "raw")
+
+    def path(self, request: Request) -> str:
+        """The route below the base URL."""
+        return "/completions" if self.raw(request.ask) else "/chat/completions"
+
+    def body(self, request: Request) -> bytes:
+        """The call as JSON, every sampling knob in it."""
+        ask, sampling = request.ask, request.sampling
+        body: dict[str, Any] = {"model": self.model, **self._text(ask), **self._knobs(sampling, request.seed)}
+        if ask.ban is not None:
+            body |= self._ban(ask.ban)
+        if self.dialect.generation_config:
+            body["generation_config"] = self._generation_config(request)
+        if self.logprobs is not None and self.dialect.logprobs:
+            body |= {"logprobs": self.logprobs} if self.raw(ask) else {"logprobs": True, "top_logprobs": self.logprobs}
+        return orjson.dumps({**body, **self.extra})
+
+    def _text(self, ask: Ask) -> dict[str, Any]:
+        if self.raw(ask):
+            prompt, opened = self._rendered(ask)
+            return {"prompt": prompt + answer_start(opened, ask.prefill)}
+        messages = [{"role": "user", "content": ask.user}]
+        if not ask.prefill:
+            return {"messages": messages}
+        if self.dialect.prefill != "continue":
+            raise UserError(
+                f"the server of {self.model} cannot continue a prefilled answer (NoThink, continued truncation): "
+                "give tokenizer=FOLDER if it has raw completions, or use a server with continue_final_message"
+            )
+        prefilled = {"role": "assistant", "content": self._prefill(ask)}
+        return {"messages": [*messages, prefilled], "continue_final_message": True, "add_generation_prompt": False}
+
+    def _prefill(self, ask: Ask) -> str:
+        return answer_start(self._rendered(ask)[1], ask.prefill) if self.rendering else ask.prefill
+
+    def _rendered(self, ask: Ask) -> tuple[str, str]:
+        if self.rendering is None:
+            raise UserError(f"raw completions of {self.model} need our own rendering; give tokenizer=FOLDER")
+        return self.rendering.render(ask)
+
+    def _knobs(self, sampling: Sampling, seed: int) -> dict[str, Any]:
+        knobs: dict[str, Any] = {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": sampling.max_tokens,
+            "seed": seed & ((1 << self.dialect.seed_bits) - 1),
+            **{name: NEUTRAL[name] for name in self.dialect.knobs},
+        }
+        if sampling.stop:
+            knobs["stop"] = list(sampling.stop)
+        if self.dialect.top_k:
+            knobs["top_k"] = sampling.top_k or -1
+        elif sampling.top_k and not self.dialect.generation_config:
+            raise UserError(f"the server of {self.model} does not take top_k={sampling.top_k}; set top_k: 0")
+        if self.dialect.token_ids:
+            knobs["return_token_ids"] = True
+        return knobs
+
+    def _ban(self, ban: Ban) -> dict[str, Any]:
+        if ban.scope != "generation":
+            raise UserError(f"the server of {self.model} can ban words everywhere only; set scope: generation")
+        if self.dialect.ban == "bad_words":
+            return {"bad_words": spelling_variants(ban.words)}
+        if self.dialect.ban == "generation_config":
+            return {}
+        if self.dialect.ban == "logit_bias" and self.rendering is not None:
+            return {"logit_bias": dict.fromkeys(map(str, self._single_tokens(ban.words)), -100)}
+        raise UserError(
+            f"the server of {self.model} cannot ban words (neither bad_words nor, with tokenizer=FOLDER, logit_bias is "
+            "honoured); use one that can (vLLM), or draw these answers with a local model"
+        )
+
+    def _single_tokens(self, words: tuple[str, ...]) -> list[int]:
+        spellings = self.rendering.spellings(words) if self.rendering else []
+        single = [ids[0] for ids in spellings if len(ids) == 1]
+        # A spelling of several tokens stays possible: the scan of the output rejects it, but a plain word must be bannable.
+        lower = self.rendering.spellings(tuple(f" {word}" for word in words)) if self.rendering else []
+        if not single or not any(len(ids) == 1 for ids in lower):
+            raise UserError(f"no spelling of {', '.join(words)} is a single token of {self.model}; logit_bias cannot ban them")
+        return single
+
+    def _generation_config(self, request: Request) -> str:
+        if self.rendering is None:
+            raise UserError(f"the server of {self.model} takes generation settings only; give tokenizer=FOLDER")
+        sampling, ban = request.sampling, request.ask.ban
+        config: dict[str, Any] = {
+            "do_sample": sampling.temperature > 0,
+            "top_k": sampling.top_k,
+            "repetition_penalty": 1.0,
+            "max_new_tokens": sampling.max_tokens,
+            "eos_token_id": self.rendering.end_tokens,
+            "pad_token_id": self.rendering.end_tokens[0],
+        }
+        if ban is not None:
+            config["bad_words_ids"] = [list(ids) for ids in self.rendering.spellings(ban.words)]
+        return json.dumps(config)
+
+    def read(self, request: Request, raw: bytes) -> Completion:
+        """The answer in a body; raises ``BadAnswer`` where it is not one (cut or invalid JSON, nothing in it)."""
+        choice, usage = _choice(raw)
+        ask = request.ask
+        prompt, opened = self.rendering.render(ask) if self.rendering else (ask.user, "")
+        start = answer_start(opened, ask.prefill)
+        text, stated = _text_of(choice, start, ask.prefill), choice.get("finish_reason") or "stop"
+        ids = choice.get("token_ids")
+        failure, detail = ("", "") if stated in FINISHES else (str(stated), "the server's finish reason")
+        if ask.ban is not None and not failure and (found := scanned(start + text, ask.ban)):
+            failure, detail = "banned_word", ", ".join(sorted(set(found)))
+        return Completion(
+            prompt=prompt,
+            text=text,
+            num_prompt_tokens=self._num_tokens(usage, "prompt_tokens", prompt + start),
+            num_tokens=self._num_tokens(usage, "completion_tokens", text),
+            finish=FINISHES.get(str(stated), Finish.STOP),
+            opened=opened,
+            token_ids=tuple(ids) if ids else None,
+            failure=failure,
+            detail=detail,
+        )
+
+    def _num_tokens(self, usage: Mapping[str, Any], name: str, text: str) -> int:
+        stated = usage.get(name)
+        if isinstance(stated, int):
+            return stated
+        return self.rendering.count(text) if self.rendering else 0
+
+
+class BadAnswer(Exception):
+    """A body with status 200 that holds no answer."""
+
+
+def _choice(raw: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as err:
+        raise BadAnswer(f"not JSON: {err}") from err
+    choices = body.get("choices") if isinstance(body, dict) else None
+    if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
+        raise BadAnswer(f"{len(choices) if isinstance(choices, list) else 'no'} choices, not one")
+    usage = body.get("usage")
+    return choices[0], usage if isinstance(usage, dict) else {}
+
+
+def _text_of(choice: Mapping[str, Any], start: str, prefill: str) -> str:
+    """The answer's text after what was opened and prefilled, however the server split it into fields."""
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        text = choice.get("text")
+        if not isinstance(text, str):
+            raise BadAnswer("neither a message nor a text")
+        return text
+    content, reasoning = _content(message.get("content")), message.get("reasoning") or message.get("reasoning_content")
+    if content is None and not reasoning:
+        raise BadAnswer("an empty message")
+    if not isinstance(reasoning, str) or (content and THINK_CLOSE in content):
+        text = content or ""
+    else:
+        text = _joined(reasoning, content, start)
+    return text.removeprefix(prefill) if prefill else text
+
+
+def _content(content: Any) -> str | None:
+    if isinstance(content, list):
+        return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else None
+
+
+def _joined(reasoning: str, content: str | None, start: str) -> str:
+    """Reasoning and content as the model wrote them. A null content is a thought that was never closed."""
+    rest = "" if content is None else THINK_CLOSE + content
+    if start.rfind(THINK_OPEN) > start.rfind(THINK_CLOSE):
+        return reasoning + rest
+    if THINK_CLOSE in start:
+        # The thought was prefilled and closed: a server's parser saw no closing tag and took the solution for a thought.
+        return reasoning + (content or "")
+    return THINK_OPEN + reasoning.removeprefix(THINK_OPEN) + rest
+
+
+def scanned(text: str, ban: Ban) -> list[str]:
+    """Banned words that stand in a text; the exact scan reads only texts in which a cheap one finds something."""
+    if text.isascii() and not _quick(ban.words)(text):
+        return []
+    return banned_words_in(text, ban)
+
+
+@lru_cache(maxsize=64)
+def _quick(words: tuple[str, ...]) -> Callable[[str], Any]:
+    return re.compile("|".join(map(re.escape, words)), re.IGNORECASE).search
