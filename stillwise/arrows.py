@@ -150,6 +150,10 @@ class Verifier(Part):
         """
         return None
 
+    def alike(self, problem: Problem, trace: Trace) -> str | None:
+        """A key that pairs share only where ``verify`` gives them one verdict, so that it is computed once; None for no key."""
+        return None
+
     def warm(self) -> None:
         """Loads what ``verify`` needs; a worker calls it before the first item's time runs."""
 
@@ -237,6 +241,10 @@ class Scorer(Part):
     def score(self, problem: Problem, traces: Sequence[Trace], tools: Tools) -> list[Score]:
         """One score for each trace of this problem."""
 
+    def score_all(self, groups: Sequence[tuple[Problem, Sequence[Trace]]], tools: Tools) -> list[list[Score]]:
+        """Scores of many problems' traces, in their order: what a step calls. Scorers that ask a model ask for all at once."""
+        return [self.score(problem, traces, tools) for problem, traces in groups]
+
 
 class Rewriter(Part):
     """A trace to an edited trace."""
@@ -244,6 +252,10 @@ class Rewriter(Part):
     @abstractmethod
     def rewrite(self, problem: Problem, trace: Trace, tools: Tools) -> Trace | Failure:
         """The edited trace, its ``parent`` set, or the reason why there is none."""
+
+    def rewrite_all(self, pairs: Sequence[tuple[Problem, Trace]], tools: Tools) -> list[Trace | Failure]:
+        """Many edited traces, in the order of the pairs: what a step calls. Rewriters that ask a model ask for all at once."""
+        return [self.rewrite(problem, trace, tools) for problem, trace in pairs]
 
 
 class Segmenter(Part):
