@@ -13,7 +13,7 @@ import stillwise
 ROOT = Path(__file__).parents[1]
 HEAVY = (
     *("torch", "transformers", "datasets", "pyarrow", "pandas", "sympy", "math_verify", "reasoning_gym", "rich", "trl"),
-    *("accelerate", "ray", "vllm", "jinja2", "numpy", "safetensors", "tokenizers", "huggingface_hub"),
+    *("accelerate", "ray", "vllm", "jinja2", "matplotlib", "numpy", "safetensors", "tokenizers", "huggingface_hub"),
 )
 REPORT = f"print('loaded', *sorted(set(sys.modules) & set({HEAVY!r})))"
 IMPORT_ALL = """

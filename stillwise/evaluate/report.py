@@ -1,32 +1,201 @@
-"""``metrics.json`` to a page for people (``report.html``) and to the table that ends a run in the terminal."""
+"""``metrics.json`` and a sample of traces to a page for people (``report.html``) and to plain tables for papers and scripts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from stillwise.evaluate import views
-from stillwise.evaluate.shape import EvaluationSection, Metrics
-from stillwise.evaluate.wording import level_name, levels_of, number, percent, percent_error, plain_table, points
+from stillwise.errors import CorruptOutput
+from stillwise.evaluate import browse, page, views
+from stillwise.evaluate.charts import Chart
+from stillwise.evaluate.closing import table
+from stillwise.evaluate.plots import draw
+from stillwise.evaluate.shape import Metrics
+from stillwise.evaluate.view_kinds import Figure, Table
+from stillwise.evaluate.wording import markdown_table
 from stillwise.runtime.files import write_text
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-TEMPLATE = "report.html.j2"
+__all__ = ["render", "table", "write_report"]
+
+TEMPLATE, STYLE, SCRIPT = "report.html.j2", "report.css", "report.js"
+TABLES_TEXT, TABLES_JSON = "tables.md", "tables.json"
+LIMIT = 2_900_000
+"""Bytes of the page, whatever the run's size; what does not fit is named and stands in the tables and the traces."""
+DRAWINGS, TABLES = 600_000, 500_000
+"""Bytes of all drawings and of all tables' cells; past them a drawing, and rows, are left out and said to be."""
+CELL_LETTERS = 300
+CELL_MARKUP = 20
+EXAMPLE_TRACES = 12
 
 
 def write_report(metrics: Mapping[str, Any], path: Path) -> None:
-    """Writes the page: one file, no scripts, nothing from a network; it appears whole or not at all.
+    """Writes the page, and the tables beside it, each whole or not at all.
 
-    A section that is missing says so on the page. Every text of a model or a user is escaped.
+    The page is one file with nothing from a network. The trace browser shows the sample in ``browse.json``, where there is one.
+    Raises CorruptOutput where that file is damaged.
     """
-    write_text(path, render(metrics))
+    folder = path.parent
+    write_text(path, render(metrics, read_browse(folder / browse.FILE)))
+    found = page.tables(cast("Metrics", metrics))
+    title = str((metrics.get("recipe") or {}).get("title") or "A stillwise run")
+    write_text(folder / TABLES_TEXT, tables_markdown(title, found))
+    write_text(folder / TABLES_JSON, tables_json(found))
 
 
-def render(metrics: Mapping[str, Any]) -> str:
-    """The page as text; equal metrics give equal bytes."""
+def read_browse(path: Path) -> dict[str, Any] | None:
+    """The sample of traces, or None where a run kept none."""
+    if not path.is_file():
+        return None
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        known = found["problems"]
+        if all(trace["problem"] in known for trace in found["traces"]):
+            return found
+    except (ValueError, KeyError, TypeError) as err:
+        raise CorruptOutput(
+            f"{path} is damaged ({err}); delete it, or repeat the run's command, which writes it again"
+        ) from err
+    raise CorruptOutput(f"{path} is damaged (a trace has no problem); delete it, or repeat the run's command")
+
+
+def tables_markdown(title: str, found: Sequence[tuple[str, Table]]) -> str:
+    """Every table of the page as Markdown, whole."""
+    blocks, chapter = [f"# {title}"], ""
+    for heading, one in found:
+        blocks += [f"## {heading}"] if heading != chapter else []
+        blocks += [f"### {one.title}", *([one.note] if one.note else []), markdown_table(one.head, one.body)]
+        chapter = heading
+    return "\n\n".join(blocks) + "\n"
+
+
+def tables_json(found: Sequence[tuple[str, Table]]) -> str:
+    """The same tables for scripts: a list of {section, title, note, head, rows}, cells as they are printed."""
+    rows = [{"section": s, "title": t.title, "note": t.note, "head": t.head, "rows": t.body} for s, t in found]
+    return json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A figure or a table as the template reads it."""
+
+    title: str
+    table: Cut
+    note: str
+    wide: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnFigure(Drawn):
+    """A figure with its drawings as markup."""
+
+    drawings: Sequence[tuple[str, Markup]]
+    legend: Sequence[Any]
+    open_table: bool
+    split: bool
+    """One drawing with its open table at its side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """The rows of a table that had room."""
+
+    head: Sequence[str]
+    body: Sequence[Sequence[str]]
+    cut: str
+    """How many rows of how many are shown, where some are not."""
+
+
+@dataclass
+class Room:
+    """What is left of the page's budget."""
+
+    drawings: int = DRAWINGS
+    tables: int = TABLES
+
+    def rows(self, one: Table) -> Cut:
+        """The first rows that fit."""
+        kept: list[list[str]] = []
+        for row in one.body:
+            cells = [_shown(cell) for cell in row]
+            self.tables -= sum(len(cell.encode()) + CELL_MARKUP for cell in cells)
+            if self.tables < 0:
+                break
+            kept.append(cells)
+        cut = (
+            f"{len(kept):,} of {len(one.body):,} rows; all of them stand in {TABLES_TEXT}." if len(kept) < len(one.body) else ""
+        )
+        return Cut(head=[_shown(cell) for cell in one.head], body=kept, cut=cut)
+
+    def block(self, one: Figure | Table) -> Drawn:
+        """The figure or table with what fits of it."""
+        if isinstance(one, Table):
+            return Drawn(title=one.title, table=self.rows(one), note=one.note, wide=len(one.head) > WIDE_TABLE)
+        drawn = [(small, svg) for small, chart in one.drawings if (svg := self.drawing(chart))]
+        left_out = len(one.drawings) - len(drawn)
+        note = f"{one.note} Drawings left out, as the page is full: {left_out:,}.".strip() if left_out else one.note
+        return DrawnFigure(
+            title=one.title,
+            table=self.rows(one.table),
+            note=note,
+            wide=len(one.drawings) > 1 or one.open_table,
+            split=len(drawn) == 1 and one.open_table,
+            drawings=drawn,
+            legend=one.legend,
+            open_table=one.open_table,
+        )
+
+    def drawing(self, chart: Chart) -> Markup | None:
+        """The drawing as markup (``plots`` escapes every word of it), or None from the first on that has no room."""
+        from markupsafe import Markup
+
+        svg = draw(chart) if self.drawings > 0 else ""
+        self.drawings -= len(svg.encode())
+        return Markup(svg) if self.drawings > 0 else None
+
+
+WIDE_TABLE = 6
+"""Columns past which a table takes the whole width."""
+
+
+def _shown(cell: str) -> str:
+    return cell if len(cell) <= CELL_LETTERS else f"{cell[: CELL_LETTERS - 1]}…"
+
+
+def render(metrics: Mapping[str, Any], sample: Mapping[str, Any] | None = None) -> str:
+    """The page as text, under ``LIMIT`` bytes; equal metrics and samples give equal bytes.
+
+    Every text of a model or a user is escaped; the only script is ours, named by its hash in the page's content policy.
+    """
+    read = _read(cast("Metrics", metrics))
+    if not sample or not sample["traces"]:
+        return _page(read)
+    rest = len(_page({**read, "browse": " ", "sampled": " " * CELL_LETTERS}).encode())
+    fitting = browse.fitted(sample, LIMIT - rest)
+    from markupsafe import Markup
+
+    return _page({**read, "browse": Markup(browse.embedded(fitting)), "sampled": _sampled(fitting)})
+
+
+def _sampled(sample: Mapping[str, Any]) -> str:
+    shown, total = sample["shown"], sample["of"]
+    if shown == total:
+        return f"All {total:,} traces of this run."
+    return (
+        f"A sample: {shown:,} of {total:,} traces, spread evenly over steps, outcomes and levels, so shares among them are not "
+        "the run’s. All of them lie in the run’s folder."
+    )
+
+
+def _page(read: Mapping[str, Any]) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -36,117 +205,38 @@ def render(metrics: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["drawn"] = _drawn
-    return environment.get_template(TEMPLATE).render(page(cast("Metrics", metrics)))
+    return environment.get_template(TEMPLATE).render(read)
 
 
-def _drawn(svg: str) -> Markup:
-    """Marks a drawing as safe: ``charts`` escapes every word that it draws."""
+@lru_cache(maxsize=4)
+def _own(name: str) -> Markup:
+    """A file that lies beside this module, as it is."""
     from markupsafe import Markup
 
-    return Markup(svg)
+    return Markup((Path(__file__).parent / name).read_text(encoding="utf-8"))
 
 
-def page(metrics: Metrics) -> dict[str, Any]:
-    """What the template reads; None or an empty list where a part has not run."""
+def _read(metrics: Metrics) -> dict[str, Any]:
+    """What the template reads."""
     recipe: dict[str, Any] = {"about": "", "paper": {}, "command": "", "departures": [], **metrics.get("recipe", {})}
     recipe["paper"] = {"title": "", "arxiv": None, "section": None, **recipe["paper"]} if recipe["paper"] else {}
-    accuracy = [views.accuracy_figure(metrics, name) for name in views.benchmarks(metrics)]
+    room = Room()
+    run = {name: room.rows(make(metrics)) for name, make in RUN_TABLES.items()}
+    chapters = [{"id": s.id, "title": s.title, "blocks": [room.block(one) for one in s.blocks]} for s in page.sections(metrics)]
     return {
         "title": recipe.get("title") or "A stillwise run",
         "recipe": recipe,
         "cards": views.cards(metrics),
-        "accuracy": [figure for figure in accuracy if figure],
-        "comparison": views.comparison_table(metrics),
-        "paradigms": views.paradigm_figure(metrics),
-        "funnel": views.funnel_figure(metrics),
-        "levels": views.level_figure(metrics),
-        "training": views.training_figures(metrics),
-        "outcomes": views.outcome_figure(metrics),
-        "dropped": views.dropped_table(metrics),
-        "examples": metrics.get("examples", []),
-        "facts": _facts(metrics),
-        "overrides": [_override(one) for one in recipe.get("overrides", [])],
-        "versions": sorted(metrics.get("versions", {}).items()),
+        "sections": chapters,
+        "examples": [{**one, "traces": one["traces"][:EXAMPLE_TRACES]} for one in metrics.get("examples", [])],
+        **run,
+        "absent": page.absent(metrics),
+        "browse": "",
+        "sampled": "",
+        "style": _own(STYLE),
+        "script": _own(SCRIPT),
+        "script_hash": b64encode(sha256(_own(SCRIPT).encode()).digest()).decode(),
     }
 
 
-def _facts(metrics: Metrics) -> list[tuple[str, str]]:
-    recipe: Mapping[str, Any] = metrics.get("recipe", {})
-    facts = [(name, str(recipe[name])) for name in ("binding", "seed") if recipe.get(name) is not None]
-    facts += [(f"role {role}", str(model)) for role, model in sorted((recipe.get("roles") or {}).items())]
-    for name, one in sorted(metrics.get("problems", {}).items()):
-        levels = ", ".join(f"{level_name(key)}: {one['by_level'][key]:,}" for key in levels_of([one["by_level"]]))
-        sources = ", ".join(sorted(one["sources"]))
-        facts.append((f"problems “{name}”", f"{one['n']:,} from {sources} ({levels})"))
-    return facts
-
-
-def _override(one: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    shown = [str(one.get(key, "")) if one.get(key, "") != "" else "(empty)" for key in ("recipe", "used")]
-    return (str(one.get("path", "")), shown[0], shown[1], str(one.get("by") or ""))
-
-
-def table(metrics: Mapping[str, Any]) -> str:
-    """The end of a run as plain text: the modes, then every measured model by level, with paired differences."""
-    read = cast("Metrics", metrics)
-    blocks = [_modes(read), *(_measured(read, name) for name in views.benchmarks(read)), _average(read)]
-    return "\n\n".join(block for block in blocks if block) or "Nothing has been measured yet."
-
-
-def _modes(metrics: Metrics) -> str:
-    rows = [
-        [
-            name,
-            f"{one['solved']:,}/{one['n']:,}",
-            percent_error(one["pass_at_1_first_try"]),
-            number(one["mean_tokens"]["value"]),
-            percent(one["truncated_rate"]["value"]),
-        ]
-        for name, one in views.samplings(metrics).items()
-    ]
-    kept = [
-        f"{name}: {metrics['selection'][name]['kept']:,} of {metrics['selection'][name]['problems']:,} problems kept, "
-        f"{percent(metrics['selection'][name]['share_by_level'].get('5'))} of them level 5"
-        for name in views.ordered(metrics, "selection")
-    ]
-    head = ("output", "solved", "first try, %", "tokens", "truncated")
-    return "\n".join([plain_table(head, rows), *kept]) if rows else "\n".join(kept)
-
-
-def _measured(metrics: Metrics, benchmark: str) -> str:
-    models = {name: s for name, s in views.evaluations(metrics).items() if benchmark in s["benchmarks"]}
-    groups = [one["benchmarks"][benchmark].get("by_level", {}) for one in models.values()]
-    levels: list[str | None] = [*levels_of(groups), None]
-    rows = [[level_name(key) if key else "all", *_cells(metrics, models, benchmark, key)] for key in levels]
-    pairs = _pairs(metrics, benchmark)
-    differences = [f"{before} → {after}, points [95 %]" for before, after in pairs]
-    tokens = [f"{name}, tokens" for name in models]
-    head = [f"pass@1 on {benchmark}, %", "problems", *models, *differences, *tokens]
-    return plain_table(head, rows)
-
-
-def _pairs(metrics: Metrics, benchmark: str) -> list[tuple[str, str]]:
-    rows = [row for row in metrics.get("comparison", []) if row["benchmark"] == benchmark]
-    return list(dict.fromkeys((row["from"], row["to"]) for row in rows))
-
-
-def _cells(metrics: Metrics, models: Mapping[str, EvaluationSection], benchmark: str, key: str | None) -> list[str]:
-    whole = [one["benchmarks"][benchmark] for one in models.values()]
-    groups = [one if key is None else one.get("by_level", {}).get(key) for one in whole]
-    problems = max((group["problems"] for group in groups if group), default=0)
-    passed = [percent_error(group["pass_at_1"]) if group else "–" for group in groups]
-    tokens = [number(group["tokens"]["mean"]["value"]) if group else "–" for group in groups]
-    found = {
-        (row["from"], row["to"]): points(row["difference"])
-        for row in metrics.get("comparison", [])
-        if row["benchmark"] == benchmark and row["level"] == key
-    }
-    return [f"{problems:,}", *passed, *(found.get(pair, "–") for pair in _pairs(metrics, benchmark)), *tokens]
-
-
-def _average(metrics: Metrics) -> str:
-    if len(views.benchmarks(metrics)) < 2:
-        return ""
-    rows = [[name, percent_error(one["average"])] for name, one in views.evaluations(metrics).items()]
-    return plain_table(("unweighted average over benchmarks", "pass@1, %"), rows)
+RUN_TABLES = {"facts": page.facts_table, "overrides": page.overrides_table, "versions": page.versions_table}

@@ -1,25 +1,29 @@
-"""What the report shows, drawn from ``metrics.json`` alone: one function per figure or table, each None where nothing ran."""
+"""How good, how long, from what: accuracy before and after, the teachers' modes, selection and training as figures.
+
+Everything is drawn from ``metrics.json`` alone: one function for each figure or table, each None where nothing ran.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import cast
 
-from stillwise.evaluate import charts
-from stillwise.evaluate.charts import FunnelRow, Part, Point, Series
-from stillwise.evaluate.shape import (
-    Comparison,
-    Counts,
-    Estimate,
-    EvaluationSection,
-    FirstTry,
-    Measurement,
-    Metrics,
-    SamplingSection,
+from stillwise.evaluate.charts import LEVELS, Bars, Count, Curves, Lines, Piece, Point, Series, Shares, series_colour
+from stillwise.evaluate.charts import Counts as CountsChart
+from stillwise.evaluate.shape import Comparison, Counts, FirstTry, Measurement, Metrics, SamplingSection
+from stillwise.evaluate.view_kinds import (
+    Card,
+    Entry,
+    Figure,
+    Table,
+    evaluations,
+    legend_of,
+    ordered,
+    point,
+    samplings,
+    series,
 )
 from stillwise.evaluate.wording import (
-    Cells,
     level_name,
     levels_of,
     number,
@@ -30,77 +34,10 @@ from stillwise.evaluate.wording import (
     spread_points,
     sure,
 )
-from stillwise.records import Outcome
 
 PAPER_TITLE = "Teach Small Models to Reason by Curriculum Distillation"
 PAPER_LEVEL_5_SHARE = 0.24
 """§4.2: level 5 constitutes approximately 24 % of the data."""
-OUTCOME_WORDS = {outcome.value: outcome.value.replace("_", " ") for outcome in Outcome}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A drawing with its legend, a sentence, and the same numbers as a table."""
-
-    title: str
-    drawings: Sequence[tuple[str, str]] = ()
-    """(small title, SVG)."""
-    legend: Sequence[tuple[str, str]] = ()
-    """(name, CSS colour)."""
-    note: str = ""
-    name: str = ""
-    head: Cells = ()
-    body: Sequence[Cells] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A plain table."""
-
-    head: Cells
-    body: Sequence[Cells]
-    note: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Card:
-    """One number that a reader should see first."""
-
-    label: str
-    value: str
-    note: str = ""
-    tone: str = field(default="")
-    """``good``, ``bad`` or nothing."""
-
-
-def ordered(metrics: Metrics, section: str) -> list[str]:
-    """The section's keys in the recipe's order; keys that ``order`` does not name come last, sorted."""
-    held = cast("Mapping[str, object]", metrics.get(section, {}))
-    named = [key for key in metrics.get("order", {}).get(section, []) if key in held]
-    return named + sorted(key for key in held if key not in named)
-
-
-def point(found: Estimate | None) -> Point:
-    """An estimate as a point with its interval."""
-    if found is None:
-        return Point(None)
-    low, high = found["ci"] or (None, None)
-    return Point(found["value"], low, high)
-
-
-def evaluations(metrics: Metrics) -> dict[str, EvaluationSection]:
-    """Evaluated models in the recipe's order."""
-    return {name: metrics["evaluation"][name] for name in ordered(metrics, "evaluation")}
-
-
-def samplings(metrics: Metrics) -> dict[str, SamplingSection]:
-    """Sampled outputs in the recipe's order."""
-    return {name: metrics["sampling"][name] for name in ordered(metrics, "sampling")}
-
-
-def benchmarks(metrics: Metrics) -> list[str]:
-    """Every benchmark that any model was measured on, sorted."""
-    return sorted({name for section in evaluations(metrics).values() for name in section["benchmarks"]})
 
 
 def whole_differences(metrics: Metrics) -> list[Comparison]:
@@ -142,7 +79,7 @@ def accuracy_figure(metrics: Metrics, benchmark: str) -> Figure | None:
     levels = levels_of(one.get("by_level", {}) for one in measured.values())
     if not levels:
         return None
-    series = [Series(name, _over(one, levels), place) for place, (name, one) in enumerate(measured.items())]
+    drawn = [Series(name, _over(one, levels), place) for place, (name, one) in enumerate(measured.items())]
     title = f"Accuracy on {benchmark} by level"
     head = (
         "model",
@@ -158,17 +95,17 @@ def accuracy_figure(metrics: Metrics, benchmark: str) -> Figure | None:
     body = [row for name, one in measured.items() for row in _measured_rows(name, one)]
     return Figure(
         title=title,
-        drawings=[("", charts.grouped_bars(levels, series, title))],
-        legend=[(one.name, charts.colour(one.colour)) for one in series],
+        drawings=[("", Bars(title=title, categories=tuple(levels), series=tuple(drawn)))],
+        legend=legend_of([(one.name, one.place) for one in drawn], marked=False),
         note="Share of correct samples (pass@1), mean over problems; whiskers are 95 % intervals.",
         head=head,
         body=body,
     )
 
 
-def _over(one: Measurement, levels: Sequence[str]) -> list[Point]:
+def _over(one: Measurement, levels: Sequence[str]) -> tuple[Point, ...]:
     groups = one.get("by_level", {})
-    return [point(groups[key]["pass_at_1"]) if key in groups else Point(None) for key in levels]
+    return tuple(point(groups[key]["pass_at_1"]) if key in groups else Point(None) for key in levels)
 
 
 def _measured_rows(name: str, one: Measurement) -> list[list[str]]:
@@ -199,7 +136,12 @@ def comparison_table(metrics: Metrics) -> Table | None:
     body = [[*cells, *_comparison_cells(row)] for *cells, row in zip(*varied.values(), rows, strict=True)]
     about = f"{', '.join(same)}: " if same else ""
     head = (*varied, "level", "problems", "points [95 % interval]", "after is")
-    return Table(head=head, body=body, note=f"{about}paired bootstrap over the same problems, 10,000 resamples.")
+    return Table(
+        title="Paired differences",
+        head=head,
+        body=body,
+        note=f"{about}paired bootstrap over the same problems, 10,000 resamples.",
+    )
 
 
 def _comparison_cells(row: Comparison) -> list[str]:
@@ -218,11 +160,12 @@ def paradigm_figure(metrics: Metrics) -> Figure | None:
     if not levels:
         return None
     drawn = [(i, name, one) for i, (name, one) in enumerate(outputs.items()) if not one["derived"]]
-    passed = [_first_series(name, one, levels, "pass_at_1_first_try", i) for i, name, one in drawn]
-    tokens = [_first_series(name, one, levels, "mean_tokens", i) for i, name, one in drawn]
+    passed = tuple(_first_series(name, one, levels, "pass_at_1_first_try", i) for i, name, one in drawn)
+    tokens = tuple(_first_series(name, one, levels, "mean_tokens", i) for i, name, one in drawn)
+    keys = tuple(levels)
     drawings = [
-        ("Accuracy of the first try", charts.lines(levels, passed, "First-try accuracy by level", top=1.0)),
-        ("Tokens of the first try", charts.lines(levels, tokens, "Tokens by level", form=charts.count)),
+        ("Accuracy of the first try", Lines(title="First-try accuracy by level", categories=keys, series=passed, top=1.0)),
+        ("Tokens of the first try", Lines(title="Tokens by level", categories=keys, series=tokens, form="count")),
     ]
     head = (
         "output",
@@ -237,14 +180,13 @@ def paradigm_figure(metrics: Metrics) -> Figure | None:
         "truncated",
     )
     body = [row for name, one in outputs.items() for row in _sampling_rows(name, one)]
-    legend = [(one.name, charts.colour(one.colour)) for one in passed]
+    legend = legend_of((one.name, one.place) for one in passed)
     note = "Whiskers are 95 % intervals. Retries go to unsolved problems only, so first tries alone are compared."
     return Figure(title="Modes of reasoning", drawings=drawings, legend=legend, note=note, head=head, body=body)
 
 
-def _first_series(name: str, one: SamplingSection, levels: Sequence[str], key: str, colour: int) -> Series:
-    groups = cast("Mapping[str, Mapping[str, Estimate]]", one["by_level"])
-    return Series(name, [point(groups[level][key]) if level in groups else Point(None) for level in levels], colour)
+def _first_series(name: str, one: SamplingSection, levels: Sequence[str], key: str, place: int) -> Series:
+    return series(name, cast("Mapping[str, Mapping[str, object]]", one["by_level"]), levels, key, place)
 
 
 def _sampling_rows(name: str, one: SamplingSection) -> list[list[str]]:
@@ -270,19 +212,19 @@ def funnel_figure(metrics: Metrics) -> Figure | None:
     if not outputs:
         return None
     asked = max(one["n"] for one in outputs.values())
-    rows = [FunnelRow("problems", asked, "var(--muted)")]
-    rows += [_funnel_row(f"{n}", s["solved"], asked, charts.colour(i)) for i, (n, s) in enumerate(outputs.items())]
+    rows = [Count("problems", asked, "muted")]
+    rows += [_funnel_row(f"{n}", s["solved"], asked, series_colour(i)) for i, (n, s) in enumerate(outputs.items())]
     for name in ordered(metrics, "selection"):
-        rows.append(_funnel_row(name, metrics["selection"][name]["kept"], asked, "var(--accent)"))
+        rows.append(_funnel_row(name, metrics["selection"][name]["kept"], asked, "accent"))
     body = [[row.label, f"{row.value:,}", row.note] for row in rows]
     title = "From problems to the training set"
     note = "Each bar counts problems with at least one correct trace; the last ones are what selection kept."
-    drawings = [("", charts.funnel(rows, title))]
+    drawings = [("", CountsChart(title=title, rows=tuple(rows)))]
     return Figure(title=title, drawings=drawings, note=note, head=("set", "problems", "share"), body=body)
 
 
-def _funnel_row(label: str, value: int, asked: int, fill: str) -> FunnelRow:
-    return FunnelRow(label, value, fill, percent(value / asked if asked else None))
+def _funnel_row(label: str, value: int, asked: int, colour: str) -> Count:
+    return Count(label, value, colour, percent(value / asked if asked else None))
 
 
 def level_figure(metrics: Metrics) -> Figure | None:
@@ -294,7 +236,7 @@ def level_figure(metrics: Metrics) -> Figure | None:
     rows: dict[str, Counts] = {"problems": {key: group["n"] for key, group in asked.items()}} if asked else {}
     rows |= {name: one["by_level"] for name, one in kept.items()}
     levels = levels_of(rows.values())
-    drawn = [(name, [_level_part(key, place, counts) for place, key in enumerate(levels)]) for name, counts in rows.items()]
+    drawn = [(name, tuple(_piece(key, place, counts) for place, key in enumerate(levels))) for name, counts in rows.items()]
     title = "Levels before and after selection"
     hardest = [f"{percent(one['share_by_level'].get('5', 0.0))} of “{name}” is level 5" for name, one in kept.items()]
     if metrics.get("recipe", {}).get("paper", {}).get("title") == PAPER_TITLE:
@@ -304,8 +246,8 @@ def level_figure(metrics: Metrics) -> Figure | None:
     ]
     return Figure(
         title=title,
-        drawings=[("", charts.stacked(drawn, title))],
-        legend=[(level_name(key), f"var(--l{place % 5})") for place, key in enumerate(levels)],
+        drawings=[("", Shares(title=title, rows=tuple(drawn)))],
+        legend=[Entry(level_name(key), LEVELS[place % 5]) for place, key in enumerate(levels)],
         note="; ".join(hardest) + ".",
         head=("set", *map(level_name, levels)),
         body=body,
@@ -317,31 +259,8 @@ def _share(counts: Counts, key: str) -> float | None:
     return counts.get(key, 0) / total if total else None
 
 
-def _level_part(key: str, place: int, counts: Counts) -> Part:
-    return Part(level_name(key), counts.get(key, 0), f"var(--l{place % 5})", on=f"var(--on-l{place % 5})")
-
-
-def outcome_figure(metrics: Metrics) -> Figure | None:
-    """Every outcome word's share, for each sampled output and each evaluation."""
-    counts: dict[str, Counts] = {name: one["outcomes"] for name, one in samplings(metrics).items()}
-    for name, section in evaluations(metrics).items():
-        for benchmark, one in section["benchmarks"].items():
-            counts[f"{name}: {benchmark}" if len(section["benchmarks"]) > 1 else name] = one["outcomes"]
-    if not counts:
-        return None
-    fills = {word: f"var(--o-{word.replace('_', '-')})" for word in OUTCOME_WORDS}
-    drawn = [
-        (name, [Part(OUTCOME_WORDS[w], found.get(w, 0), fills[w]) for w in OUTCOME_WORDS]) for name, found in counts.items()
-    ]
-    title = "What became of every attempt"
-    return Figure(
-        title=title,
-        drawings=[("", charts.stacked(drawn, title))],
-        legend=[(OUTCOME_WORDS[word], fills[word]) for word in OUTCOME_WORDS],
-        note="All attempts, retries included. Only “correct” counts as right; cut off is truncated, unreadable is undecided.",
-        head=("set", *OUTCOME_WORDS.values()),
-        body=[[name, *(f"{found.get(word, 0):,}" for word in OUTCOME_WORDS)] for name, found in counts.items()],
-    )
+def _piece(key: str, place: int, counts: Counts) -> Piece:
+    return Piece(level_name(key), counts.get(key, 0), LEVELS[place % 5], on=f"on-{LEVELS[place % 5]}")
 
 
 def training_figures(metrics: Metrics) -> list[Figure]:
@@ -359,21 +278,14 @@ def _training_figure(name: str, metrics: Metrics) -> Figure:
     ]
     return Figure(
         title=title,
-        name=name,
-        drawings=[("", charts.curves([(s["stage"], s["curve"]) for s in stages], title))],
-        legend=[(s["stage"], charts.colour(place + 1)) for place, s in enumerate(stages)],
+        drawings=[("", Curves(title=title, stages=tuple((s["stage"], _pairs(s["curve"])) for s in stages)))],
+        legend=[Entry(s["stage"], series_colour(place + 1)) for place, s in enumerate(stages)],
         note="Mean loss per supervised token in nats.",
+        open_table=True,
         head=("stage", "rows", "tokens", "steps", "epochs", "first loss", "last loss"),
         body=body,
     )
 
 
-def dropped_table(metrics: Metrics) -> Table | None:
-    """Everything that did not go on, by step and reason."""
-    selected = {name: metrics["selection"][name]["dropped"] for name in ordered(metrics, "selection")}
-    failures: Iterable[tuple[str, Counts]] = metrics.get("failures", {}).items()
-    merged = {**dict(failures), **selected}
-    body = [
-        [step, reason.replace("_", " "), f"{n:,}"] for step, reasons in merged.items() for reason, n in sorted(reasons.items())
-    ]
-    return Table(head=("step", "reason", "items"), body=body) if body else None
+def _pairs(curve: Sequence[Sequence[float]]) -> tuple[tuple[float, float], ...]:
+    return tuple((step, value) for step, value, *_ in curve)
