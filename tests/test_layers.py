@@ -25,20 +25,9 @@ RANKS: tuple[frozenset[str], ...] = (
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 TOGETHER = frozenset({0, 1})
 HEAVY = frozenset(
-    {"torch", "transformers", "datasets", "matplotlib", "pyarrow", "pandas", "sympy", "math_verify", "reasoning_gym"}
-    | {
-        "latex2sympy2_extended",
-        "rich",
-        "trl",
-        "accelerate",
-        "ray",
-        "vllm",
-        "jinja2",
-        "numpy",
-        "safetensors",
-        "tokenizers",
-        "huggingface_hub",
-    }
+    {"torch", "transformers", "datasets", "matplotlib", "pyarrow", "pandas", "math_verify", "latex2sympy2_extended", "sympy"}
+    | {"reasoning_gym", "rich", "trl", "accelerate", "ray", "vllm", "jinja2", "numpy", "safetensors", "tokenizers"}
+    | {"huggingface_hub"}
 )
 MAX_BROAD_EXCEPTS = 2
 ALLOWED_CALLS = {
