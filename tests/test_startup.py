@@ -13,7 +13,7 @@ import stillwise
 ROOT = Path(__file__).parents[1]
 HEAVY = (
     *("torch", "transformers", "datasets", "pyarrow", "pandas", "sympy", "math_verify", "reasoning_gym", "rich", "trl"),
-    *("accelerate", "ray", "vllm", "jinja2", "matplotlib", "numpy", "safetensors", "tokenizers", "huggingface_hub"),
+    *("accelerate", "ray", "vllm", "jinja2", "numpy", "safetensors", "tokenizers", "huggingface_hub"),
 )
 REPORT = f"print('loaded', *sorted(set(sys.modules) & set({HEAVY!r})))"
 IMPORT_ALL = """
@@ -42,7 +42,7 @@ def test_importing_every_module_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["check", "curriculum"], ["list"], ["list", "--parts"]], ids=" ".join
+    "arguments", [["--help"], ["run", "--help"], ["check", "curriculum"], ["list"], ["list", "--parts"], ["list", "--benchmarks"]], ids=" ".join
 )
 def test_quick_commands_load_nothing_heavy(arguments: list[str]) -> None:
     assert not loaded(COMMAND.format(arguments=arguments))

@@ -16,6 +16,7 @@ def list_parser(commands: Commands) -> None:
     """Flags of ``list``."""
     parser = add(commands, "list", "the recipes that ship, and the parts that a recipe may name", _list)
     parser.add_argument("--parts", action="store_true", help="parts by arrow, with their fields")
+    parser.add_argument("--benchmarks", action="store_true", help="benchmarks and protocols that evaluate knows")
     parser.add_argument("--markdown", action="store_true", help="the table of the README")
 
 
@@ -41,7 +42,11 @@ def gc_parser(commands: Commands) -> None:
 def _list(args: argparse.Namespace) -> int:
     from stillwise.recipe import listing
 
-    if args.parts:
+    if args.benchmarks:
+        from stillwise.evaluate.descriptions import benchmark_lines
+
+        say(benchmark_lines())
+    elif args.parts:
         say(listing.part_lines())
     else:
         say(listing.markdown_lines() if args.markdown else listing.recipe_lines())

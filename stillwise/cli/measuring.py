@@ -7,20 +7,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stillwise.cli.flags import add, machine_flags, mode_of, positive, say, source_of
+from stillwise.errors import UserError
 
 if TYPE_CHECKING:
     from stillwise.cli.flags import Commands
+    from stillwise.recipe.measure import Measure
 
 
 def evaluate_parser(commands: Commands) -> None:
     """Flags of ``evaluate``."""
-    parser = add(commands, "evaluate", "measure one model on problems", _evaluate)
+    parser = add(commands, "evaluate", "measure one model on benchmarks or on problems of your own", _evaluate)
     parser.add_argument("model", metavar="MODEL", help="transformers:PATH, micro:NAME, or a hub id")
-    parser.add_argument("--problems", required=True, metavar="SPEC", help="a file, hub:ID, gym:NAME or micro:FAMILY")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--problems", metavar="SPEC", help="a file, hub:ID, gym:NAME or micro:FAMILY")
+    what.add_argument("--benchmarks", metavar="A,B=FILE,…", help="benchmarks by name (see: stillwise list --benchmarks)")
+    parser.add_argument(
+        "--protocol", metavar="NAME", help="samples and settings as a paper states them: curriculum, distilqwen"
+    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="a folder with local copies of benchmarks")
     parser.add_argument("--column", action="append", default=[], metavar="FIELD=NAME", help="which column is which")
-    parser.add_argument("--samples", type=positive, default=8, metavar="N", help="samples per problem (default 8)")
-    parser.add_argument("--temperature", type=float, default=0.6)
-    parser.add_argument("--max-tokens", type=positive, default=16384)
+    parser.add_argument("--samples", type=positive, metavar="N", help="samples per problem (default: the protocol's, or 8)")
+    parser.add_argument("--temperature", type=float, help="0 is greedy (default: the protocol's, or 0.6)")
+    parser.add_argument("--max-tokens", type=positive, help="tokens to generate at most (default: the protocol's, or 16384)")
     parser.add_argument("--instruction", metavar="TEXT", help="appended to each question (default: the recipes' sentence)")
     machine_flags(parser)
 
@@ -34,18 +42,28 @@ def import_parser(commands: Commands) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from stillwise.recipe.measure import Measure, measure
+    from stillwise.recipe.measure import measure
     from stillwise.recipe.summary import closing_lines
 
-    fields = {"samples": args.samples, "temperature": args.temperature, "max_tokens": args.max_tokens}
-    if args.instruction is not None:
-        fields["instruction"] = args.instruction
-    request = Measure(
-        model=args.model, source=source_of(args.problems, args.column), name=args.problems, fields=fields, command=args.typed
-    )
-    result = measure(request, args.out, seed=args.seed, threads=args.threads, progress=mode_of(args))
-    say(closing_lines(result))
+    say(closing_lines(measure(_request(args), args.out, seed=args.seed, threads=args.threads, progress=mode_of(args))))
     return 0
+
+
+def _request(args: argparse.Namespace) -> Measure:
+    from stillwise.recipe.measure import on_benchmarks, on_problems
+
+    given = {name: getattr(args, name) for name in ("samples", "temperature", "max_tokens", "instruction")}
+    fields = {name: value for name, value in given.items() if value is not None}
+    if args.problems is None:
+        if args.column:
+            raise UserError("--column names columns of --problems, which is not given")
+        names = [name.strip() for name in args.benchmarks.split(",") if name.strip()]
+        if not names:
+            raise UserError("--benchmarks names none")
+        return on_benchmarks(args.model, names, args.protocol, args.data, fields, args.typed)
+    if args.protocol or args.data:
+        raise UserError(f"{'--protocol' if args.protocol else '--data'} belongs to --benchmarks, which is not given")
+    return on_problems(args.model, source_of(args.problems, args.column), args.problems, fields, args.typed)
 
 
 def _import(args: argparse.Namespace) -> int:

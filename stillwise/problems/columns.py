@@ -6,6 +6,7 @@ Four places of an answer are met in public data: a column of its own, the last `
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ STEP = "problems"
 """The step that a source's failures are counted under."""
 
 AnswerFrom = Literal["auto", "column", "boxed", "gsm8k", "list"]
+Layout = Literal["columns", "gpqa", "knights", "humaneval", "mbpp", "livecodebench"]
+PolicyValue = bool | int | float | str
 
 QUESTIONS = ("problem", "question", "prompt", "query", "instruction", "input")
 ANSWERS = ("final_answer", "answer", "expected_answer", "gtruth_answer", "gold", "gt", "target", "answerkey", "solution")
@@ -33,6 +36,8 @@ SETTING = "body"
 
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 _LEVEL = re.compile(r"(?:level\s*)?(\d+)(?:\.0+)?", re.IGNORECASE)
+_WHOLE = re.compile(r"([-+]?)0*(\d+)(?:\.0+)?")
+_FORMULAS = re.compile(r"\$[^$]+\$(?:\s*,\s*\$[^$]+\$)+")
 _WORDS = frozenset({"yes", "no", "true", "false", "unknown"})
 
 
@@ -51,11 +56,22 @@ class Columns(Fields):
     """The column that holds the level: ``3``, ``3.0``, ``"3"`` and ``"Level 3"`` are 3; 0 and ``"Level ?"`` are unknown."""
     subject: str | None = None
     """The column that holds the subject."""
+    error: str | None = None
+    """The column that holds the tolerance of a row's answer (OlympiadBench's ``error``); empty cells are exact."""
+    policy: tuple[tuple[str, PolicyValue], ...] = ()
+    """How all answers are compared, such as ``{kind: integer}`` or ``{relative_tolerance: 0.01}``; each problem carries it."""
+    layout: Layout = "columns"
+    """Rows of a benchmark whose columns make the question only together; ``columns`` for all others."""
 
     @field_validator("question", mode="before")
     @classmethod
     def _one_or_more(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("policy", mode="before")
+    @classmethod
+    def _policy_pairs(cls, value: Any) -> Any:
+        return tuple(sorted(value.items() if isinstance(value, Mapping) else value))
 
 
 class Origin(Fields):
@@ -84,7 +100,8 @@ class Reader:
     @classmethod
     def of(cls, where: str, columns: Columns, origin: Origin, present: Sequence[str]) -> Reader:
         """Resolves the names; raises UserError, naming the columns present, where one is not there."""
-        named = (*columns.question, *(name for name in (columns.answer, columns.level, columns.subject) if name))
+        given = (columns.answer, columns.level, columns.subject, columns.error)
+        named = (*columns.question, *(name for name in given if name))
         for name in named:
             if name not in present:
                 raise UserError(f"{where} has no column {name!r}; {nearest(name, present)}{_listed(present)}")
@@ -105,6 +122,12 @@ class Reader:
         answer = self._answer(row)
         if answer is None:
             return Failure(step=STEP, item=item, reason="no_answer", detail=f"looked in {', '.join(self.answers)}")
+        policy = self._policy(row)
+        if policy.get("kind") == "integer":
+            whole = whole_number(answer)
+            if whole is None:
+                return Failure(step=STEP, item=item, reason="not_an_integer", detail=answer[:80])
+            answer = whole
         kind = self.columns.answer_kind
         return Problem.of(
             question,
@@ -115,7 +138,12 @@ class Reader:
             source=self.where,
             language=self.origin.language,
             licence=self.origin.licence,
+            scorer=json.dumps({"policy": policy}, sort_keys=True) if policy else None,
         )
+
+    def _policy(self, row: Mapping[str, Any]) -> dict[str, PolicyValue]:
+        stated = tolerance(row.get(self.columns.error)) if self.columns.error else None
+        return {**dict(self.columns.policy), **({"absolute_tolerance": stated} if stated else {})}
 
     def _answer(self, row: Mapping[str, Any]) -> str | None:
         found = (answer_of(row.get(name), self.columns.answer_from, is_solution(name)) for name in self.answers)
@@ -168,8 +196,25 @@ def answer_of(value: Any, mode: AnswerFrom, worked: bool) -> str | None:
     return _undollared(text) or None
 
 
+def whole_number(text: str) -> str | None:
+    """``033``, ``33`` and ``33.0`` as 33; None for what is no whole number."""
+    match = _WHOLE.fullmatch(text.strip().replace(",", ""))
+    return (match[1].replace("+", "") + match[2]) if match else None
+
+
+def tolerance(value: Any) -> float | None:
+    """``0.1``, ``"1e-1"`` and ``"0.1"`` as a number; None for an empty cell and for anything else."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        return None
+    return found if math.isfinite(found) and found > 0 else None
+
+
 def _undollared(text: str) -> str:
     bare = text.strip()
+    if _FORMULAS.fullmatch(bare):
+        return bare.replace("$", "")
     inner = bare.strip("$").strip()
     return inner if bare.startswith("$") and bare.endswith("$") and "$" not in inner else bare
 
@@ -191,7 +236,8 @@ def _subject(value: Any) -> str | None:
 def _looks_like(answer: str, row: Mapping[str, Any], answers: Sequence[str]) -> AnswerKind:
     if "choices" in row and len(answer) == 1:
         return AnswerKind.CHOICE
-    if any(isinstance(row.get(name), (list, tuple)) and len(row[name]) > 1 for name in answers):
+    several = any(isinstance(row.get(name), (list, tuple)) and len(row[name]) > 1 for name in answers)
+    if several or row.get("is_multiple_answer") is True:
         return AnswerKind.SET
     return kind_of(answer)
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from stillwise.arrows import Source
 from stillwise.errors import CorruptOutput, UserError, nearest
 from stillwise.problems.columns import STEP, Columns, Origin, Reader, distinct
+from stillwise.problems.layouts import layout_reader
 from stillwise.records import Failure, Problem
 
 Row = Mapping[str, Any]
@@ -55,7 +56,7 @@ def problems_of(rows: Iterable[Row | Failure], where: str, columns: Columns, ori
     if not present:
         yield from (row for _, row in first if isinstance(row, Failure))
         return
-    reader = Reader.of(where, columns, origin, present)
+    reader = layout_reader(where, columns, origin, present) or Reader.of(where, columns, origin, present)
     for number, row in itertools.chain(first, numbered):
         yield row if isinstance(row, Failure) else reader.problem(row, f"{where}:{number}")
 

@@ -27,6 +27,8 @@ class Hub(Source):
     """Which split."""
     configs: tuple[str, ...] = ()
     """Configurations of the dataset (MATH has one for each subject), read one after another; none: the default one."""
+    files: tuple[str, ...] = ()
+    """Files of the repository to read instead of a split (``.jsonl`` or ``.parquet``); their rows come one after another."""
     columns: Columns = Columns()
     """Which columns are which."""
     origin: Origin = Origin()
@@ -41,7 +43,9 @@ class Hub(Source):
         from huggingface_hub.errors import HfHubHTTPError
 
         try:
-            for config in self.configs or (None,):
+            for name in self.files:
+                yield from self._file(name)
+            for config in () if self.files else self.configs or (None,):
                 yield from self._opened(config)
         except (DatasetsError, HfHubHTTPError, OSError, ValueError) as err:
             raise UserError(self._explained(err)) from err
@@ -53,6 +57,14 @@ class Hub(Source):
             saved = load_from_disk(self.id)
             return saved[self.split] if isinstance(saved, Mapping) else saved
         return load_dataset(self.id, config, split=self.split, revision=self.at, streaming=True)
+
+    def _file(self, name: str) -> Any:
+        from datasets import load_dataset
+
+        builder = "parquet" if name.endswith(".parquet") else "json"
+        at = f"@{self.at}" if self.at else ""
+        path = str(Path(self.id) / name) if Path(self.id).is_dir() else f"hf://datasets/{self.id}{at}/{name}"
+        return load_dataset(builder, data_files=path, split="train", streaming=True)
 
     def _explained(self, err: Exception) -> str:
         at = f" at revision {self.at}" if self.at else ""

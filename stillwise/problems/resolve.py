@@ -14,7 +14,7 @@ from stillwise.problems.gym import Gym, Micro
 from stillwise.problems.hub import Hub
 
 _HUB = re.compile(r"hub:(?P<id>[^@:]+)(?:@(?P<revision>[^:]+))?(?::(?P<split>.+))?")
-FORMS = "PATH, hub:ID[@REVISION][:SPLIT], gym:NAME, micro:FAMILY[:heldout]"
+FORMS = "PATH, hub:ID[@REVISION][:SPLIT], gym:NAME[:SIZE], micro:FAMILY[:heldout]"
 
 
 def resolve(spec: str) -> Source:
@@ -31,7 +31,8 @@ def _resolved(spec: str) -> Source:
     if match := _HUB.fullmatch(spec):
         return Hub.model_validate({name: value for name, value in match.groupdict().items() if value is not None})
     if scheme == "gym" and rest:
-        return Gym(dataset=rest)
+        name, _, size = rest.partition(":")
+        return Gym.model_validate({"dataset": name, **({"size": size} if size else {})})
     if scheme == "micro" and rest:
         family, _, split = rest.partition(":")
         return Micro.model_validate({"family": family, "split": split or "train"})
