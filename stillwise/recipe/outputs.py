@@ -6,6 +6,7 @@ equal bytes (durations stand in timings nowhere else than on the screen).
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ from stillwise.parts import plain
 from stillwise.recipe.housekeeping import COMPLETE, USED, read_used
 from stillwise.recipe.load import Loaded
 from stillwise.recipe.schema import OUTPUT, Step
+from stillwise.recipe.shown import add_shown
 from stillwise.recipe.work import FAILURES, ROWS, SCORES, TRACES, VERDICTS, Work
 from stillwise.records import Failure, Problem, Trace
 from stillwise.runtime import tables
@@ -54,7 +56,8 @@ def publish(
     _remove_strangers(work)
     _publish_student(work)
     found = collect(work, dropped, facts)
-    write_report(found, out)
+    add_shown(work, found)
+    write_report(json.loads(figures.dumps(found)), out)
     write_text(out / METRICS_FILE, figures.dumps(cast(Any, found)))
     # A run that stopped early has not found out what the steps behind it use: what they used before stays.
     before = set() if whole else set(read_used(work.folder))
