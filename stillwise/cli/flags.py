@@ -41,6 +41,9 @@ def recipe_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--problems", metavar="SPEC", help="a file, hub:ID[@REVISION][:SPLIT], gym:NAME or micro:FAMILY")
     parser.add_argument("--column", action="append", default=[], metavar="FIELD=NAME", help="which column is which")
     parser.add_argument("--benchmark", action="append", default=[], metavar="NAME=SPEC", help="problems to measure on")
+    parser.add_argument(
+        "--traces", action="append", default=[], metavar="STEP=PATH", help="traces that a sampling step need not make"
+    )
     for role in TEACHERS:
         parser.add_argument(f"--{role}", metavar="MODEL", help="transformers:PATH, micro:NAME, or a hub id")
     parser.add_argument("--role", action="append", default=[], metavar="ROLE=MODEL", help="the model of any other role")
@@ -137,6 +140,11 @@ def problems_of(args: argparse.Namespace) -> Source | None:
     if args.column and not args.problems:
         raise UserError("--column names columns of --problems, which is not given")
     return source_of(args.problems, args.column) if args.problems else None
+
+
+def traces_of(args: argparse.Namespace) -> dict[str, str]:
+    """The existing traces of each ``--traces``."""
+    return pairs_of(args.traces, "--traces")
 
 
 def benchmarks_of(args: argparse.Namespace) -> dict[str, Source]:

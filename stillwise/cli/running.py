@@ -19,6 +19,7 @@ from stillwise.cli.flags import (
     recipe_of,
     roles_of,
     say,
+    traces_of,
 )
 from stillwise.errors import UserError
 
@@ -69,6 +70,7 @@ def _run(args: argparse.Namespace) -> int:
         seed=args.seed,
         problems=problems_of(args),
         benchmarks=benchmarks_of(args),
+        traces=traces_of(args),
         threads=args.threads,
         progress=mode_of(args),
         until=args.until,
@@ -112,7 +114,13 @@ def _plan(args: argparse.Namespace) -> int:
     from stillwise.recipe.run import Options, bound_to
 
     recipe = recipe_of(args)
-    options = Options(out=Path("."), roles=roles_of(args), problems=problems_of(args), benchmarks=benchmarks_of(args))
+    options = Options(
+        out=Path("."),
+        roles=roles_of(args),
+        problems=problems_of(args),
+        benchmarks=benchmarks_of(args),
+        traces=traces_of(args),
+    )
     loaded = bound_to(recipe.loaded, options)
     if args.throughput:
         binding = loaded.binding.model_copy(

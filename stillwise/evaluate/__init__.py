@@ -1,8 +1,9 @@
-"""Student to report: benchmarks, their figures with intervals, and the pages that show them."""
+"""Student to report: benchmarks, probes, their figures with intervals, and the pages that show them."""
 
 from __future__ import annotations
 
 from stillwise.evaluate.benchmark import PassAt1
+from stillwise.evaluate.titrate import Titration
 from stillwise.parts import Part
 
-PARTS: tuple[type[Part], ...] = (PassAt1,)
+PARTS: tuple[type[Part], ...] = (PassAt1, Titration)

@@ -6,9 +6,23 @@ from stillwise.problems.dedupe import Dedupe
 from stillwise.problems.file import File
 from stillwise.problems.gym import Gym, Micro
 from stillwise.problems.hub import Hub
+from stillwise.problems.per_level import PerLevel
+from stillwise.problems.recorded import Recorded, RecordedProblems
 from stillwise.problems.resample import Resample
 from stillwise.problems.resolve import resolve
 
-PARTS: tuple[type[Part], ...] = (File, Hub, Gym, Micro, Dedupe, Decontaminate, DecontaminateTraces, Resample)
+PARTS: tuple[type[Part], ...] = (
+    File,
+    Hub,
+    Gym,
+    Micro,
+    Dedupe,
+    Decontaminate,
+    DecontaminateTraces,
+    Resample,
+    PerLevel,
+    Recorded,
+    RecordedProblems,
+)
 
 __all__ = ["PARTS", "Decontaminate", "DecontaminateTraces", "Dedupe", "File", "Gym", "Hub", "Micro", "Resample", "resolve"]

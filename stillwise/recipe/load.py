@@ -154,6 +154,9 @@ def _binding(path: Path | None, context: Mapping[str, Any]) -> tuple[Binding, Do
 def _extended(document: Document, trail: tuple[Path, ...] = ()) -> Document:
     """``extends: NAME`` takes another recipe's keys; ``change`` merges into its steps by name; ``drop`` leaves steps out."""
     if document.data.get("extends") is None:
+        for key in ("change", "drop"):
+            if key in document.data:
+                document.fault((key,), "means something only beside 'extends: RECIPE'; edit this recipe's own steps instead")
         return document
     parent = _parent(document, (*trail, Path(document.path).resolve()))
     data = copy.deepcopy(parent.data)
@@ -174,7 +177,7 @@ def _extended(document: Document, trail: tuple[Path, ...] = ()) -> Document:
 def _parent(document: Document, trail: tuple[Path, ...]) -> Document:
     name = str(document.data["extends"])
     try:
-        path = find_recipe(name)
+        path = _beside(document.path, name)
         if path.resolve() in trail:
             chain = " -> ".join(each.name for each in (*trail[trail.index(path.resolve()) :], path))
             document.fault(("extends",), f"a recipe cannot extend itself: {chain}")
@@ -188,6 +191,13 @@ def _parent(document: Document, trail: tuple[Path, ...]) -> Document:
         raise
     parent.raise_faults()
     return parent
+
+
+def _beside(path: str, name: str) -> Path:
+    """The file of a recipe by name, or by a path that starts from the file which names it."""
+    near = Path(path).parent / name
+    written = Path(name).suffix in (".yaml", ".yml") or near.is_file()
+    return find_recipe(str(near) if written and name not in known_recipes() else name)
 
 
 def _change(document: Document, steps: Sequence[_RawStep], changes: Any) -> list[_RawStep]:
@@ -297,6 +307,9 @@ def _apply(document: Document, steps: Sequence[_RawStep], override: Override, or
         return override
     if not fields:
         origin.fault(at, f"names no field of {head!r}, as {head}.tries would")
+        return override
+    if list(fields) == ["as"]:
+        origin.fault(at, "a step keeps the name that the recipe gives it, for other steps refer to it; edit the recipe")
         return override
     replaced = _peek(chosen[0].body, fields) if chosen else None
     for step in chosen:

@@ -15,8 +15,10 @@ from typing import Any, cast
 
 import yaml
 
+from stillwise.arrows import Scaffold
 from stillwise.evaluate import metrics as figures
 from stillwise.evaluate.classes import scores_by_trace
+from stillwise.evaluate.paradigm_probe import paradigm_section
 from stillwise.evaluate.sections import (
     Output,
     comparison_section,
@@ -28,18 +30,21 @@ from stillwise.evaluate.sections import (
     selection_section,
     stage_section,
 )
+from stillwise.evaluate.titrate import Titration
+from stillwise.evaluate.titration_figures import titration_section
 from stillwise.parts import plain
 from stillwise.recipe.housekeeping import COMPLETE, USED, read_used
 from stillwise.recipe.load import Loaded
 from stillwise.recipe.schema import OUTPUT, Step
 from stillwise.recipe.shown import add_shown
-from stillwise.recipe.work import FAILURES, ROWS, SCORES, TRACES, VERDICTS, Work
+from stillwise.recipe.work import FAILURES, FINDINGS, ROWS, SCORES, TRACES, VERDICTS, Work
 from stillwise.records import Failure, Problem, Trace
 from stillwise.runtime import tables
 from stillwise.runtime.files import disk_errors, sync_folder, whole_file, write_json, write_text
 from stillwise.runtime.tables import Judged, Scored
+from stillwise.sample.rejection import All
 
-TABLES = {"traces": TRACES, "verdicts": VERDICTS, "failures": FAILURES}
+TABLES = {"traces": TRACES, "verdicts": VERDICTS, "failures": FAILURES, "findings": FINDINGS}
 """Published folder to the table of a step's output that it collects."""
 RECIPE_FILE, METRICS_FILE, REPORT_FILE = "recipe.yaml", "metrics.json", "report.html"
 
@@ -51,7 +56,7 @@ def publish(
     out = work.folder.path
     write_text(out / RECIPE_FILE, resolved_yaml(work.loaded))
     tables.write(out / "problems.parquet", work.problems, Problem)
-    for step in _made(work, "traces"):
+    for step in (*_made(work, "traces"), *_made(work, "findings")):
         _publish_traces(work, step)
     _remove_strangers(work)
     _publish_student(work)
@@ -149,6 +154,7 @@ def collect(work: Work, dropped: Mapping[str, list[Failure]], facts: Mapping[str
     evaluations = outcome["evaluation"]
     names = list(evaluations)
     comparisons = [row for i, a in enumerate(names) for b in names[i + 1 :] for row in comparison_section(a, b, evaluations)]
+    probes = _probe_sections(work, outputs)
     return {
         "recipe": _recipe_section(work, facts),
         "problems": {"problems": problems_section(work.problems)}
@@ -160,8 +166,41 @@ def collect(work: Work, dropped: Mapping[str, list[Failure]], facts: Mapping[str
         "failures": _failures(work, dropped),
         "versions": facts["versions"],
         "examples": example_section(work.problems, sampled),
-        "order": {"sampling": list(sampled), "evaluation": names, "benchmarks": list(work.benchmarks)},
+        **probes,
+        "order": {"sampling": list(sampled), "evaluation": names, "benchmarks": list(work.benchmarks)}
+        | {name: list(held) for name, held in probes.items()},
     }
+
+
+def _probe_sections(work: Work, outputs: Mapping[str, Output]) -> dict[str, dict[str, Any]]:
+    """What the probes found; no section where nothing was probed."""
+    tried = [step for step in _made(work, "traces") if step.part.kind == All.kind]
+    found: dict[str, dict[str, Any]] = {}
+    if len(tried) > 1:
+        scale = scale_of(work.loaded.binding.roles.get(tried[0].roles[0], tried[0].roles[0]))
+        found["paradigms"] = {scale: paradigm_section(work.problems, {step.name: outputs[step.name] for step in tried})}
+    if titrated := [step for step in _made(work, "findings") if isinstance(step.part, Titration)]:
+        found["titration"] = {step.name: _titration(work, step, cast(Titration, step.part)) for step in titrated}
+    return found
+
+
+def scale_of(binding: str) -> str:
+    """A model's short name, for a panel's title: ``transformers:owner/Name-7B`` is ``Name-7B``."""
+    return binding.rstrip("/").rpartition("/")[2] or binding
+
+
+def _titration(work: Work, step: Step, part: Titration) -> Any:
+    traces = tables.read(work.outputs[step.name].path / TRACES, Trace)
+    return titration_section(
+        tables.read(work.outputs[step.name].path / FINDINGS, Scaffold),
+        groups=[group.name for group in part.groups],
+        attempts=len(traces),
+        model=traces[0].model if traces else "",
+        role=part.by,
+        tokenizer=part.tokenizer,
+        search=part.search,
+        samples=part.samples,
+    )
 
 
 def outcome_sections(work: Work) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from stillwise.errors import StillwiseError
 from stillwise.parts import Part
 from stillwise.recipe.load import Loaded
-from stillwise.recipe.run import HELD_OUT, HOLDOUT_EVERY, hold_out, read_problems
+from stillwise.recipe.run import HELD_OUT, HOLDOUT_EVERY, hold_out, problem_source, read_problems
 from stillwise.recipe.schema import Step
 from stillwise.records import Problem
 from stillwise.runtime.store import MANIFEST
@@ -53,8 +53,8 @@ class Plan:
 
     @property
     def teacher_requests(self) -> int:
-        """Requests of the sampling steps, all tries counted."""
-        return sum(bound.requests for bound in self.bounds if bound.arrow == "sample")
+        """Requests of the sampling and probing steps, all tries counted."""
+        return sum(bound.requests for bound in self.bounds if bound.arrow in ("sample", "probe"))
 
     @property
     def requests(self) -> int:
@@ -95,8 +95,11 @@ def make_plan(loaded: Loaded, out: Path | None = None) -> Plan:
 
 
 def _counts(loaded: Loaded) -> tuple[int, dict[str, int]]:
-    """Problems to train on and of each benchmark; without benchmarks those that the run would hold out."""
+    """Problems to sample and of each benchmark; without benchmarks those that the run would hold out to measure on."""
     binding = loaded.binding
+    if not loaded.method.measures:
+        source = problem_source(binding)
+        return binding.num_problems or (len(_problems(source)) if source else 0), {}
     sizes = {name: spec.num_problems or len(_problems(spec.source)) for name, spec in binding.benchmarks.items()}
     if binding.num_problems is not None or binding.problems is None:
         num = binding.num_problems or 0
@@ -125,7 +128,9 @@ def _bound(
     part = step.part
     requests = 0
     if step.arrow == "sample":
-        requests = num * _number(part, "tries", 1)
+        requests = num * _number(part, "tries", 1) if step.roles else 0
+    elif step.arrow == "probe":
+        requests = num * _number(part, "most_prefixes", 1) * _number(part, "samples", 1)
     elif step.arrow == "evaluate":
         requests = sum(size * (samples.get(name) or _number(part, "samples", ASSUMED_SAMPLES)) for name, size in sizes.items())
     trained = _trained(step, num, loaded) if step.arrow == "train" else 0
@@ -165,18 +170,21 @@ def plan_lines(plan: Plan) -> list[str]:
     sizes = ", ".join(f"{name} {size:,}" for name, size in plan.benchmarks.items())
     lines += [
         f"problems: {plan.num_problems:,}{note}",
-        f"measured on: {sizes}",
+        *([f"measured on: {sizes}"] if sizes else []),
         "",
         f"{'step':<18}{'does':<28}{'requests ≤':>14}{'tokens ≤':>20}",
     ]
     lines += [_row(bound) for bound in plan.bounds]
     lines += ["", f"teacher requests at most {plan.teacher_requests:,}; with evaluation {plan.requests:,}"]
-    lines += [f"tokens generated at most {plan.generated_tokens:,}, trained at most {plan.trained_tokens:,}"]
+    trains = any(step.arrow == "train" for step in loaded.method.steps)
+    trained = f", trained at most {plan.trained_tokens:,}" if trains else ""
+    lines += [f"tokens generated at most {plan.generated_tokens:,}{trained}"]
     lines += [_hours("generation", plan.generation_hours, binding.throughput_tokens_per_s)]
-    lines += [_hours("training", plan.training_hours, binding.training_tokens_per_s)]
+    lines += [_hours("training", plan.training_hours, binding.training_tokens_per_s)] if trains else []
     lines += [f"throughput: {binding.note}"] if binding.note else []
     disk = sum(bound.disk_bytes for bound in plan.bounds)
-    return [*lines, f"disk at most {disk / 1e9:.2f} GB for journal and traces, and the student's weights once per stage"]
+    weights = ", and the student's weights once per stage" if trains else ""
+    return [*lines, f"disk at most {disk / 1e9:.2f} GB for journal and traces{weights}"]
 
 
 def _others(loaded: Loaded, role: str) -> str:

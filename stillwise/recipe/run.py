@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import stillwise
-from stillwise.arrows import Scheduler, Source
+from stillwise.arrows import Scheduler, Source, Verifier
 from stillwise.errors import UserError, blame, nearest
+from stillwise.parts import walk_parts
+from stillwise.problems.recorded import Recorded, RecordedProblems
 from stillwise.recipe.faults import name_fault
 from stillwise.recipe.housekeeping import COMPLETE
 from stillwise.recipe.load import NO_BINDING, Loaded
 from stillwise.recipe.outputs import outcome_sections, publish
 from stillwise.recipe.roles import check_bindings, local_folder
-from stillwise.recipe.schema import BenchmarkSet, Step
+from stillwise.recipe.schema import BenchmarkSet, Binding, Method, Step
 from stillwise.recipe.steps import RUNNERS
 from stillwise.recipe.work import Seeds, Work
 from stillwise.records import Failure, Problem, digest
@@ -49,6 +51,8 @@ class Options:
     """Overrides of the binding's roles."""
     problems: Source | None = None
     benchmarks: Mapping[str, Source] = field(default_factory=dict)
+    traces: Mapping[str, str] = field(default_factory=dict)
+    """Sampling step to existing traces that stand for its output."""
     seeds: Seeds = field(default_factory=Seeds)
     threads: int = 0
     """Torch threads; 0 takes the machine's cores (at most eight)."""
@@ -187,23 +191,49 @@ def bound_to(loaded: Loaded, options: Options) -> Loaded:
     benchmarks = {**kept, **{name: BenchmarkSet(source=source) for name, source in options.benchmarks.items()}}
     problems = options.problems or binding.problems
     num_problems = None if options.problems is not None else binding.num_problems
-    changes = {"roles": roles, "problems": problems, "benchmarks": benchmarks, "num_problems": num_problems}
+    traces = {**binding.traces, **options.traces}
+    changes = {"roles": roles, "problems": problems, "benchmarks": benchmarks, "num_problems": num_problems, "traces": traces}
     bound = binding.model_copy(update=changes)
-    return Loaded(loaded.method, bound, loaded.binding_name, loaded.overrides, loaded.path)
+    return Loaded(with_traces(loaded.method, traces), bound, loaded.binding_name, loaded.overrides, loaded.path)
+
+
+def with_traces(method: Method, traces: Mapping[str, str]) -> Method:
+    """The method with existing traces in the place of some of its samplers; their own verifiers judge them again."""
+    sampling = [step.name for step in method.steps if step.arrow == "sample"]
+    for name in traces:
+        if name not in sampling:
+            raise UserError(f"--traces {name}: no sampling step is called so; {nearest(name, sampling)}")
+    steps = [_recorded(step, traces[step.name]) if step.name in traces else step for step in method.steps]
+    return method.model_copy(update={"steps": tuple(steps)})
+
+
+def _recorded(step: Step, path: str) -> Step:
+    verifier = next(({"verify": part} for part in walk_parts(step.part) if isinstance(part, Verifier)), {})
+    return step.model_copy(update={"part": Recorded(path=path, **verifier)})
 
 
 def _all_problems(loaded: Loaded) -> tuple[list[Problem], dict[str, list[Problem]], dict[str, list[Failure]]]:
     binding = loaded.binding
-    if binding.problems is None:
+    source = problem_source(binding)
+    if source is None:
         raise UserError("no problems: give --problems FILE (or hub:ID, gym:NAME, micro:FAMILY), or a binding such as --micro")
-    problems, dropped = read_problems(binding.problems, "problems")
+    problems, dropped = read_problems(source, "problems")
     failures = {"problems": dropped}
-    benchmarks = {}
+    benchmarks: dict[str, list[Problem]] = {}
+    if not loaded.method.measures:
+        return problems, benchmarks, failures
     for name, spec in binding.benchmarks.items():
         benchmarks[name], failures[f"benchmark {name}"] = read_problems(spec.source, f"benchmark {name!r}")
     if not benchmarks:
         problems, benchmarks[HELD_OUT] = hold_out(problems)
     return problems, benchmarks, failures
+
+
+def problem_source(binding: Binding) -> Source | None:
+    """Where the problems come from: what was given, else the problems of existing traces."""
+    if binding.problems is not None or not binding.traces:
+        return binding.problems
+    return RecordedProblems(path=next(iter(binding.traces.values())))
 
 
 def read_problems(source: Source, what: str) -> tuple[list[Problem], list[Failure]]:

@@ -10,6 +10,7 @@ from stillwise.arrows import (
     Benchmark,
     Curator,
     Filter,
+    Probe,
     Rewriter,
     Sampler,
     Scheduler,
@@ -32,6 +33,7 @@ ARROWS: dict[str, type[Part]] = {
     "curriculum": Scheduler,
     "train": Trainer,
     "evaluate": Benchmark,
+    "probe": Probe,
 }
 """The step words of a recipe and the arrow that each stands for."""
 
@@ -41,10 +43,11 @@ PLAINEST: dict[str, str] = {
     "curriculum": "stages",
     "train": "sft",
     "evaluate": "pass_at_1",
+    "probe": "titration",
 }
 """The kind that a step has when it names none."""
 
-Produces = Literal["problems", "traces", "rows", "lessons", "model", "measures", "scores"]
+Produces = Literal["problems", "traces", "rows", "lessons", "model", "measures", "scores", "findings"]
 
 OUTPUT: dict[str, Produces] = {
     "curate": "problems",
@@ -57,6 +60,7 @@ OUTPUT: dict[str, Produces] = {
     "curriculum": "lessons",
     "train": "model",
     "evaluate": "measures",
+    "probe": "findings",
 }
 NEEDS: dict[str, Produces | None] = {
     "curate": None,
@@ -69,6 +73,7 @@ NEEDS: dict[str, Produces | None] = {
     "curriculum": "rows",
     "train": "lessons",
     "evaluate": None,
+    "probe": "traces",
 }
 """What a step reads through ``from`` (the nearest earlier output of that sort is the default)."""
 
@@ -128,6 +133,8 @@ class Binding(Fields):
     """Other models that the paper used in the role; shown by ``plan``."""
     problems: Source | None = None
     benchmarks: dict[str, BenchmarkSet] = {}
+    traces: dict[str, str] = {}
+    """Sampling step to a file of traces, or a folder that ``stillwise import`` wrote: what exists is not sampled again."""
     set: dict[str, Any] = {}
     """Overrides, ``arrow-or-step.field`` to value; printed in the report."""
     throughput_tokens_per_s: float | None = Field(default=None, gt=0)
@@ -155,6 +162,11 @@ class Method(Fields):
     def trained_roles(self) -> dict[str, str]:
         """Roles that the recipe itself makes: the name of a train step, and the step."""
         return {step.name: step.name for step in self.steps if step.arrow == "train"}
+
+    @property
+    def measures(self) -> bool:
+        """Whether any model is measured on benchmarks."""
+        return any(step.arrow == "evaluate" for step in self.steps)
 
     def step(self, name: str) -> Step:
         """The step of this name."""

@@ -13,10 +13,12 @@ from stillwise.arrows import (
     Example,
     Filter,
     Lesson,
+    Probe,
     Rewriter,
     Row,
     Sampled,
     Sampler,
+    Scaffold,
     Scheduler,
     Scorer,
     Selector,
@@ -28,7 +30,7 @@ from stillwise.errors import TooManyFailures, UserError
 from stillwise.parts import walk_parts
 from stillwise.recipe.roles import student_path
 from stillwise.recipe.schema import Step
-from stillwise.recipe.work import FAILURES, LESSONS, ROWS, SCORES, STUDENT, TRACES, VERDICTS, Work, by_id, seed_for
+from stillwise.recipe.work import FAILURES, FINDINGS, LESSONS, ROWS, SCORES, STUDENT, TRACES, VERDICTS, Work, by_id, seed_for
 from stillwise.records import Failure, Outcome, Trace, digest
 from stillwise.runtime import tables
 from stillwise.runtime.draw import verdicts as verdicts_of
@@ -72,9 +74,8 @@ def sample(work: Work, step: Step, folder: StepFolder) -> Facts:
 def rewrite(work: Work, step: Step, folder: StepFolder) -> Facts:
     """Edited traces of the input's correct traces, verified again by the verifier that the part holds."""
     part, problems, source = cast(Rewriter, step.part), by_id(work.problems), cast(str, step.source)
-    verdicts, tools = work.verdicts(source), work.tools(step)
-    traces = [t for t in work.traces(source) if t.id in verdicts and verdicts[t.id].outcome is Outcome.CORRECT]
-    edited = [part.rewrite(problems[trace.problem_id], trace, tools) for trace in traces]
+    traces, tools = _correct(work, source), work.tools(step)
+    edited = part.rewrite_all([(problems[trace.problem_id], trace) for trace in traces], tools)
     kept = [item for item in edited if isinstance(item, Trace)]
     verifier = next((p for p in walk_parts(part) if isinstance(p, Verifier)), None)
     owners = [problems[trace.problem_id] for trace in kept]
@@ -82,6 +83,24 @@ def rewrite(work: Work, step: Step, folder: StepFolder) -> Facts:
     failures = [item for item in edited if isinstance(item, Failure)]
     sampled = [Sampled(trace=trace, verdict=verdict) for trace, verdict in zip(kept, graded, strict=True)]
     return _write_sampled(work, step, folder.path, [*sampled, *failures], len(traces))
+
+
+def probe(work: Work, step: Step, folder: StepFolder) -> Facts:
+    """What another model makes of the input's correct traces: its attempts, and one finding for each problem."""
+    part, problems = cast(Probe, step.part), by_id(work.problems)
+    pairs = [(problems[trace.problem_id], trace) for trace in _correct(work, cast(str, step.source))]
+    if not pairs:
+        raise UserError(f"step {step.name!r} ({part.kind}): {step.source!r} holds no correct trace to probe with")
+    found = list(part.probe(pairs, work.tools(step)))
+    attempts = [item for item in found if not isinstance(item, Scaffold)]
+    findings = [item for item in found if isinstance(item, Scaffold)]
+    tables.write(folder.path / FINDINGS, findings, Scaffold)
+    return {**_write_sampled(work, step, folder.path, attempts, len(pairs)), "findings": len(findings)}
+
+
+def _correct(work: Work, output: str) -> list[Trace]:
+    verdicts = work.verdicts(output)
+    return [t for t in work.traces(output) if t.id in verdicts and verdicts[t.id].outcome is Outcome.CORRECT]
 
 
 def verify(work: Work, step: Step, folder: StepFolder) -> Facts:
@@ -103,10 +122,11 @@ def score(work: Work, step: Step, folder: StepFolder) -> Facts:
     for trace in work.traces(cast(str, step.source)):
         groups.setdefault(trace.problem_id, []).append(trace)
     tools = work.tools(step)
+    found = part.score_all([(problems[problem], group) for problem, group in groups.items()], tools)
     scored = [
         Scored(trace_id=trace.id, score=value)
-        for problem, traces in groups.items()
-        for trace, value in zip(traces, part.score(problems[problem], traces, tools), strict=True)
+        for traces, values in zip(groups.values(), found, strict=True)
+        for trace, value in zip(traces, values, strict=True)
     ]
     tables.write(folder.path / SCORES, scored, Scored)
     return {"scores": len(scored)}
@@ -184,6 +204,7 @@ RUNNERS: dict[str, Callable[[Work, Step, StepFolder], Facts]] = {
     "curriculum": curriculum,
     "train": train,
     "evaluate": evaluate,
+    "probe": probe,
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from stillwise.arrows import Caller, Graders, Progress, Row, Tools
+from stillwise.arrows import Caller, Graders, Progress, Row, Sampler, Tools
 from stillwise.parts import plain
 from stillwise.recipe.load import Loaded
 from stillwise.recipe.roles import OpenModel, identity
@@ -21,6 +21,7 @@ from stillwise.runtime.tables import Judged
 
 TRACES, VERDICTS, FAILURES, PROBLEMS = "traces.parquet", "verdicts.parquet", "failures.parquet", "problems.parquet"
 ROWS, LESSONS, SCORES, STUDENT = "rows.parquet", "lessons.parquet", "scores.parquet", "student"
+FINDINGS = "findings.parquet"
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,9 @@ class Work:
         """Problems that the step reads: whole, for a level or an answer kind that changes makes other work."""
         if step.arrow in ("curate", "filter"):
             return [problems_digest(held) for held in (self.problems, *self.benchmarks.values())], list(self.benchmarks)
-        if step.arrow in ("sample", "verify", "rewrite", "select", "score"):
-            return problems_digest(self.problems)
+        if step.arrow in ("sample", "verify", "rewrite", "select", "score", "probe"):
+            outside = step.part.outside() if isinstance(step.part, Sampler) else ""
+            return [problems_digest(self.problems), outside] if outside else problems_digest(self.problems)
         if step.arrow == "evaluate":
             changes = {name: plain(spec.changes) for name, spec in self.loaded.binding.benchmarks.items()}
             return [{name: problems_digest(held) for name, held in self.benchmarks.items()}, changes]

@@ -12,7 +12,7 @@ from stillwise.errors import RecipeError, UserError
 from stillwise.recipe.api import Recipe
 from stillwise.recipe.load import known_recipes, load, parse_override, recipe_folder
 from stillwise.recipe.outputs import resolved_yaml
-from tests.conftest import RECIPE
+from tests.conftest import RECIPE, Toy
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -268,3 +268,31 @@ def test_check_reads_bindings_and_studies(tmp_path: Path, capsys: pytest.Capture
     printed = capsys.readouterr().err
     assert "b.yaml:2  problem: unknown key 'problem'; did you mean 'problems'?" in printed
     assert "s.yaml:3  reference: no student is called 'Curriculums'" in printed
+
+
+def test_change_and_drop_without_extends_are_faults(toy: Toy) -> None:
+    toy.recipe.write_text(toy.recipe.read_text() + "change: {traces: {tries: 3}}\ndrop: [kept]\n")
+    with pytest.raises(RecipeError) as raised:
+        Recipe.load(toy.recipe)
+    assert [fault.where for fault in raised.value.faults] == ["change", "drop"]
+    assert "extends" in str(raised.value)
+
+
+def test_extends_is_read_beside_the_recipe_that_says_so(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = toy.folder / "inner"
+    inner.mkdir()
+    child, grandchild = inner / "child.yaml", inner / "grandchild.yaml"
+    child.write_text(f"extends: ../{toy.recipe.name}\nchange: {{traces: {{tries: 3}}}}\n")
+    grandchild.write_text("extends: child.yaml\n")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert Recipe.load(grandchild).loaded.method.step("traces").part.as_dict()["tries"] == 3
+    grandchild.write_text("extends: chil.yaml\n")
+    with pytest.raises(RecipeError, match=r"did you mean 'child\.yaml'"):
+        Recipe.load(grandchild)
+
+
+def test_a_steps_name_cannot_be_overridden(toy: Toy) -> None:
+    with pytest.raises(RecipeError, match="keeps the name that the recipe gives it"):
+        Recipe.load(toy.recipe, set={"traces.as": "other"})
