@@ -134,6 +134,12 @@ class _Walk:
     weight: Tensor | None = None
     bias: Tensor | None = None
 
+    def note(self, values: Tensor, start: int) -> None:
+        """Writes a block's losses, (B,) or (B, M), into one tensor: small ones kept between large ones fragment the heap."""
+        if self.values.shape[1:] != values.shape[1:]:
+            self.values = self.values.new_zeros((len(self.values), *values.shape[1:]))
+        self.values[start : start + len(values)] = values
+
 
 def _walk(
     hidden_NH: Tensor, head: Head, loss: TokenLoss, weights: Tensor | None, needs: tuple[bool, ...], chunk: int | None
@@ -143,38 +149,33 @@ def _walk(
 
     plain = head.detached()
     full, found = plain.in_full(), _empty(hidden_NH, head, needs if weights is not None else (False,) * 3)
-    values: list[Tensor] = []
     with torch.autocast(hidden_NH.device.type, enabled=False):
         for part in chunks(len(hidden_NH), plain.width, chunk):
             hidden_CH = hidden_NH[part].detach().to(full.weight_VH.dtype)
             with torch.no_grad():
                 raw_CV = full.raw(hidden_CH)
                 inner = loss(part)
-            values += _blocks(full, raw_CV, inner, None if weights is None else weights[part])
+            _blocks(full, raw_CV, inner, None if weights is None else weights[part], found, part.start)
             if weights is not None:
                 _add(found, full, hidden_CH, raw_CV, part)
             del raw_CV, inner
-    found.values = torch.cat(values) if values else hidden_NH.new_zeros(0, dtype=full.weight_VH.dtype)
     return found
 
 
-def _blocks(head: Head, raw_CV: Tensor, inner: BlockLoss, weights: Tensor | None) -> list[Tensor]:
-    """Losses of a chunk; where weights are given, the raw products are overwritten with the gradient of weight times loss."""
+def _blocks(head: Head, raw_CV: Tensor, inner: BlockLoss, weights: Tensor | None, found: _Walk, start: int) -> None:
+    """Notes the losses of a chunk; with weights, overwrites the raw products with the gradient of weight times loss."""
     import torch
 
-    values = []
     for rows in slices(len(raw_CV), max(1, BLOCK_ELEMENTS // head.width)):
         if weights is None:
             with torch.no_grad():
-                values.append(inner(head.shaped(raw_CV[rows]), rows))
+                found.note(inner(head.shaped(raw_CV[rows]), rows), start + rows.start)
             continue
         raw_BV = raw_CV[rows].clone().requires_grad_()
         with torch.enable_grad():
             value = inner(head.shaped(raw_BV), rows)
-        (grad_BV,) = torch.autograd.grad(value, raw_BV, weights[rows].to(value.dtype))
-        raw_CV[rows] = grad_BV
-        values.append(value.detach())
-    return values
+        (raw_CV[rows],) = torch.autograd.grad(value, raw_BV, weights[rows].to(value.dtype))
+        found.note(value.detach(), start + rows.start)
 
 
 def _empty(hidden_NH: Tensor, head: Head, needs: tuple[bool, ...]) -> _Walk:
@@ -182,7 +183,7 @@ def _empty(hidden_NH: Tensor, head: Head, needs: tuple[bool, ...]) -> _Walk:
 
     dtype = working_dtype(head.weight_VH)
     return _Walk(
-        values=hidden_NH.new_zeros(0),
+        values=torch.zeros(len(hidden_NH), dtype=dtype, device=hidden_NH.device),
         hidden=torch.empty(hidden_NH.shape, dtype=dtype, device=hidden_NH.device) if needs[0] else None,
         weight=torch.zeros_like(head.weight_VH, dtype=dtype) if needs[1] else None,
         bias=torch.zeros_like(head.bias_V, dtype=dtype) if needs[2] and head.bias_V is not None else None,
@@ -223,7 +224,8 @@ def _functions() -> tuple[Any, Any]:
             )
             ctx.kept, ctx.like = found, (hidden_NH, weight_VH, bias_V)
             ctx.mark_non_differentiable(found.values)
-            total = (found.values * weights.to(found.values.dtype)).sum()
+            values = found.values if len(hidden_NH) else found.values.new_zeros(weights.shape)
+            total = (values * weights.to(values.dtype)).sum()
             return total, found.values
 
         @staticmethod
