@@ -131,7 +131,8 @@ def knights(row: Row) -> Made | str:
 def humaneval(row: Row) -> Made | str:
     """A function to complete; its tests call ``check``."""
     prompt = str(row["prompt"])
-    code = {"style": "python", "entry": row["entry_point"], "tests": [f"{row['test']}\ncheck({row['entry_point']})\n"]}
+    tests = [f"{row['test']}\ncheck({row['entry_point']})\n"]
+    code = {"style": "python", "entry": row["entry_point"], "before": prompt, "tests": tests}
     return Made(
         question=COMPLETE.format(prompt=prompt.rstrip()),
         answer=prompt + str(row["canonical_solution"]),
