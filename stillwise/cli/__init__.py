@@ -1,4 +1,4 @@
-"""The command line: run, check, plan, list, report, evaluate, import, status, gc, study.
+"""The command line: run, check, plan, list, report, evaluate, compare, import, status, gc, study.
 
 Exit codes: 0 done, 1 an error while working, 2 the user's input cannot be used (nothing was done), 130 interrupted.
 Only the standard library is imported before a command is known, so that ``--help`` is instant.
@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     looking.list_parser(commands)
     looking.report_parser(commands)
     measuring.evaluate_parser(commands)
+    measuring.compare_parser(commands)
     measuring.import_parser(commands)
     looking.status_parser(commands)
     looking.gc_parser(commands)

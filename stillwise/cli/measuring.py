@@ -1,4 +1,4 @@
-"""Commands that measure: evaluate, import."""
+"""Commands that measure: evaluate, compare, import."""
 
 from __future__ import annotations
 
@@ -33,6 +33,14 @@ def evaluate_parser(commands: Commands) -> None:
     machine_flags(parser)
 
 
+def compare_parser(commands: Commands) -> None:
+    """Flags of ``compare``."""
+    parser = add(commands, "compare", "are runs told apart? paired differences on the problems that they share", _compare)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or RUN:EVALUATION; the first is the reference")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="also write comparison.md and comparison.json here")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of Markdown")
+
+
 def import_parser(commands: Commands) -> None:
     """Flags of ``import``."""
     parser = add(commands, "import", "read existing reasoning traces, and verify them where a reference exists", _import)
@@ -64,6 +72,13 @@ def _request(args: argparse.Namespace) -> Measure:
     if args.protocol or args.data:
         raise UserError(f"{'--protocol' if args.protocol else '--data'} belongs to --benchmarks, which is not given")
     return on_problems(args.model, source_of(args.problems, args.column), args.problems, fields, args.typed)
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from stillwise.recipe.comparing import compare_runs
+
+    print(compare_runs(args.runs, args.out, as_json=args.json))
+    return 0
 
 
 def _import(args: argparse.Namespace) -> int:
