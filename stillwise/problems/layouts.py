@@ -71,7 +71,7 @@ class LayoutReader:
             return Failure(step=STEP, item=item, reason=made)
         return Problem.of(
             clean(made.question),
-            clean(made.answer),
+            clean(made.answer) or None,
             answer_kind=made.kind,
             level=made.level,
             subject=made.subject,
