@@ -163,7 +163,7 @@ def _record(place: Place, words: Sequence[str], scores: Mapping[str, float | Non
         "tokens": trace.num_tokens,
         "finish": trace.finish.value,
         "thinking": shortened(trace.span("thinking"), THINKING),
-        "solution": shortened(trace.span("solution"), SOLUTION),
+        "solution": shortened(trace.span("solution") if trace.spans else trace.text, SOLUTION),
         "parent": trace.parent,
         "edit": trace.edit,
         "by": " → ".join(signature.kind for signature in trace.history) or None,

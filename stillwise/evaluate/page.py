@@ -65,7 +65,7 @@ def _probes(metrics: Metrics) -> list[Block]:
     return _present(
         [
             views_probes.paradigm_probe_figure(metrics),
-            views_probes.contrasts_table(metrics),
+            *views_probes.paradigm_probe_tables(metrics),
             *views_probes.titration_figures(metrics),
             *views_probes.heat_figures(metrics),
             views_probes.scores_table(metrics),
@@ -78,7 +78,7 @@ def _lengths(metrics: Metrics) -> list[Block]:
 
 
 def _outcomes(metrics: Metrics) -> list[Block]:
-    found = [views_outcomes.outcome_figure(metrics), views_outcomes.rules_table(metrics), views_outcomes.dropped_table(metrics)]
+    found = [views_outcomes.outcome_figure(metrics), views_outcomes.dropped_table(metrics), views_outcomes.rules_table(metrics)]
     return _present(found)
 
 

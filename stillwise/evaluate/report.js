@@ -27,7 +27,7 @@
       if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
       else if (value !== false && value != null) made.setAttribute(name, value);
     }
-    made.append(...inside.flat().filter((part) => part != null && part !== ""));
+    made.append(...inside.flat(Infinity).filter((part) => part != null && part !== ""));
     return made;
   }
 

@@ -2,47 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from stillwise.evaluate.charts import Cloud, Dot, Group, Heat, Lines
-from stillwise.evaluate.shape import Estimate, Metrics, ParadigmSection, TitrationGroup, TitrationSection
-from stillwise.evaluate.view_kinds import Figure, Table, legend_of, ordered, section, series
-from stillwise.evaluate.wording import levels_of, number, percent, percent_error, percent_interval, points, sure
+from stillwise.evaluate.paradigm_probe import paradigm_tables, scales
+from stillwise.evaluate.shape import Estimate, Metrics, ParadigmSection, TitrationSection
+from stillwise.evaluate.titration_figures import HEAD, titration_table, titrations
+from stillwise.evaluate.view_kinds import Figure, Table, legend_of, samplings, section, series
+from stillwise.evaluate.wording import levels_of, number, percent, points
 
 MANY_SCALES = 6
-"""Scales that are drawn; the table has all."""
+"""Scales that are drawn; the tables have all."""
 
 
 def paradigm_probe_figure(metrics: Metrics) -> Figure | None:
     """Figure 1 of the paper: pass@1 above, tokens below, one panel per scale, conditions by level."""
-    scales: Mapping[str, ParadigmSection] = section(metrics, "paradigms")
-    names = ordered(metrics, "paradigms")
-    if not names:
+    held = scales(metrics)
+    if not held:
         return None
-    conditions = list(dict.fromkeys(name for scale in names for name in scales[scale]["order"]))
-    shown = names[:MANY_SCALES]
+    conditions = list(dict.fromkeys(name for one in held.values() for name in one["order"]))
+    places = {name: place for place, name in enumerate(dict.fromkeys([*samplings(metrics), *conditions]))}
     drawings = [
-        *((f"{scale}: pass@1", _panel(scale, scales[scale], conditions, "pass_at_1")) for scale in shown),
-        *((f"{scale}: tokens", _panel(scale, scales[scale], conditions, "tokens")) for scale in shown),
+        (f"{scale}: {words}", _panel(scale, one, places, field))
+        for field, words in (("pass_at_1", "pass@1"), ("tokens", "tokens"))
+        for scale, one in list(held.items())[:MANY_SCALES]
     ]
-    body = [row for scale in names for row in _condition_rows(scale, scales[scale])]
     return Figure(
         title="The paradigm probe",
         drawings=drawings,
-        legend=legend_of((name, place) for place, name in enumerate(conditions)),
+        legend=legend_of((name, places[name]) for name in conditions),
         note="Every sample counts; whiskers are 95 % intervals. After Figure 1 of the paper, one panel per scale.",
-        head=("scale", "condition", "level", "problems", "pass@1 ± s.e., %", "95 % interval", "tokens"),
-        body=body,
     )
 
 
-def _panel(scale: str, one: ParadigmSection, conditions: Sequence[str], field: str) -> Lines:
+def _panel(scale: str, one: ParadigmSection, places: Mapping[str, int], field: str) -> Lines:
     groups = {name: _levels(held["measurement"]) for name, held in one["conditions"].items()}
     levels = levels_of(groups.values())
-    drawn = tuple(series(name, groups[name], levels, field, place) for place, name in enumerate(conditions) if name in groups)
-    form, top = ("percent", 1.0) if field == "pass_at_1" else ("count", None)
-    return Lines(title=f"{field} of {scale}", categories=tuple(levels), series=drawn, form=form, top=top)  # type: ignore[arg-type]
+    drawn = tuple(series(name, groups[name], levels, field, places[name]) for name in one["order"])
+    title = f"{field} of {scale}"
+    if field == "tokens":
+        return Lines(title=title, categories=tuple(levels), series=drawn, form="count")
+    return Lines(title=title, categories=tuple(levels), series=drawn, top=1.0)
 
 
 def _levels(measurement: Mapping[str, Any]) -> dict[str, dict[str, Estimate]]:
@@ -50,51 +51,14 @@ def _levels(measurement: Mapping[str, Any]) -> dict[str, dict[str, Estimate]]:
     return {key: {"pass_at_1": one["pass_at_1"], "tokens": one["tokens"]["mean"]} for key, one in groups.items()}
 
 
-def _condition_rows(scale: str, one: ParadigmSection) -> list[list[str]]:
-    rows = []
-    for name in one["order"]:
-        whole: Mapping[str, Any] = one["conditions"][name]["measurement"]
-        groups: Mapping[str, Any] = whole.get("by_level") or {}
-        for key, group in [*((key, groups[key]) for key in levels_of([groups])), ("all", whole)]:
-            passed = group["pass_at_1"]
-            tokens = number(group["tokens"]["mean"]["value"], 1)
-            rows.append([scale, name, key, f"{group['problems']:,}", percent_error(passed), percent_interval(passed), tokens])
-    return rows
-
-
-def contrasts_table(metrics: Metrics) -> Table | None:
-    """What each paradigm adds to the next cheaper one, in points and in tokens."""
-    scales: Mapping[str, ParadigmSection] = section(metrics, "paradigms")
-    body = [
-        [
-            scale,
-            f"{row['to']} − {row['from']}",
-            row["level"] or "all",
-            f"{row['pass_at_1']['n']:,}",
-            points(row["pass_at_1"]),
-            sure(row["pass_at_1"]),
-            difference(row["tokens"]),
-        ]
-        for scale in ordered(metrics, "paradigms")
-        for row in scales[scale]["contrasts"]
-    ]
-    head = ("scale", "difference", "level", "problems", "points [95 % interval]", "first is", "tokens [95 % interval]")
-    note = "Paired on the same problems, bootstrap over problems."
-    return Table(title="What each paradigm adds", head=head, body=body, note=note) if body else None
-
-
-def difference(found: Estimate) -> str:
-    """A difference of plain numbers with its interval: ``+12.3 [+8.0, +16.9]``."""
-    if found["value"] is None:
-        return "–"
-    interval = "" if found["ci"] is None else f" [{found['ci'][0]:+,.1f}, {found['ci'][1]:+,.1f}]"
-    return f"{found['value']:+,.1f}{interval}"
+def paradigm_probe_tables(metrics: Metrics) -> list[Table]:
+    """Conditions by level, and what each adds to the next cheaper one, for each scale."""
+    return [Table(title=title, head=head, body=body) for title, head, body in paradigm_tables(metrics)]
 
 
 def titration_figures(metrics: Metrics) -> list[Figure]:
     """Figure 2 of the paper: how much of the thought was needed against how much had still to be written."""
-    held: Mapping[str, TitrationSection] = section(metrics, "titration")
-    return [_titration(name, held[name]) for name in ordered(metrics, "titration")]
+    return [_titration(name, one) for name, one in titrations(metrics).items()]
 
 
 def _titration(name: str, one: TitrationSection) -> Figure:
@@ -108,25 +72,13 @@ def _titration(name: str, one: TitrationSection) -> Figure:
         x_form="percent",
         small=True,
     )
-    rows = [
-        *((key, one["groups"][key]) for key in one["order"]),
-        *((f"level {k}", one["by_level"][k]) for k in levels_of([one["by_level"]])),
-    ]
     return Figure(
         title=title,
         drawings=[("", chart)] if any(group.dots for group in groups) else [],
         legend=legend_of((group.name, group.place) for group in groups),
         note=_titration_note(one),
-        head=(
-            "group",
-            "problems",
-            "solved",
-            "never solved",
-            "context ratio, median",
-            "of the solved",
-            "generation ratio, median",
-        ),
-        body=[[key, *_titration_cells(group)] for key, group in rows],
+        head=HEAD,
+        body=titration_table(one),
         open_table=True,
     )
 
@@ -141,18 +93,6 @@ def _dots(one: TitrationSection, group: str) -> tuple[Dot, ...]:
         for name, level, context, written in one["points"]
         if name == group and isinstance(context, (int, float)) and isinstance(written, (int, float))
     )
-
-
-def _titration_cells(group: TitrationGroup) -> list[str]:
-    ratios = [_ratio(group[key]) for key in ("context_ratio", "context_ratio_solved", "generation_ratio")]
-    return [f"{group['n']:,}", f"{group['solved']:,}", f"{sum(group['censored'].values()):,}", *ratios]
-
-
-def _ratio(found: Estimate) -> str:
-    if found["value"] is None:
-        return found.get("reason") or "–"
-    interval = "" if found["ci"] is None else f" [{100 * found['ci'][0]:.0f}, {100 * found['ci'][1]:.0f}]"
-    return f"{percent(found['value'])}{interval}"
 
 
 def _titration_note(one: TitrationSection) -> str:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from stillwise.arrows import Ban, Scaffold
 from stillwise.evaluate import sections
+from stillwise.evaluate.batches import Batch, ScoreTable, cost_section, lengths_section, scores_section
+from stillwise.evaluate.paradigm_probe import paradigm_section
 from stillwise.evaluate.sections import Output
-from stillwise.records import Failure, Finish, Outcome, Problem, Trace, Verdict, digest, thinking_spans
+from stillwise.evaluate.titration_figures import titration_section
+from stillwise.records import Failure, Finish, Outcome, Problem, Score, Span, Trace, Verdict, digest, thinking_spans
+from stillwise.sample.paradigms import RETHINK_WORDS
 
 SKILL = {
     "instruct": (0.99, 0.93, 0.85, 0.72, 0.52),
@@ -143,3 +150,101 @@ def run_metrics() -> dict[str, Any]:
         "examples": sections.example_section(asked, outputs),
         "order": {"sampling": list(outputs), "evaluation": ["before", "after"]},
     }
+
+
+def probe_metrics() -> dict[str, Any]:
+    """The sections of both probes: the four modes with four samples each, and one titrated thought for every problem."""
+    asked, rng = problems(30), random.Random(0)
+    modes = ("think", "no_rethink", "no_think", "instruct")
+    outputs = {mode: examined(asked, mode, 4) for mode in modes}
+    scaffolds = [scaffold(one, rng) for one in asked]
+    words = {"model": "m", "role": "instructor", "tokenizer": "instructor", "search": "linear", "samples": 4}
+    titrated = titration_section(scaffolds, groups=("levels 1–3", "levels 4–5"), attempts=500, **words)
+    return {
+        "paradigms": {"micro:reasoner": paradigm_section(asked, outputs)},
+        "titration": {"titrated": titrated},
+    }
+
+
+def scaffold(one: Problem, rng: random.Random) -> Scaffold:
+    """A problem that needed more of the thought the harder it is; every ninth was never solved."""
+    level = one.level or 1
+    share = min(1.0, max(0.05, rng.gauss(0.12 * level, 0.15)))
+    solved = rng.randrange(9) > 0
+    return Scaffold(
+        problem_id=one.id,
+        level=level,
+        group="levels 1–3" if level < 4 else "levels 4–5",
+        trace_id=digest(one.id),
+        units=10,
+        units_tried=10,
+        units_given=max(1, round(10 * share)) if solved else None,
+        solved_by=digest("answer", one.id) if solved else None,
+        thought_tokens=200,
+        prefix_tokens=round(200 * share) if solved else None,
+        rest_tokens=max(1, round(200 * (1 - share))) + 20 if solved else None,
+        answer_tokens=round((220 - 200 * share) * rng.uniform(0.5, 1.5)) if solved else None,
+        censored=None if solved else "never_solved",
+    )
+
+
+def batches() -> list[Batch]:
+    """The run's traces by step: four modes, the thoughts' solutions cut out, two evaluations."""
+    asked, held = problems(16), problems(8, offset=50_000)
+    outputs = {mode: rejection(asked, mode) for mode in ("instruct", "no_think", "no_rethink", "think")}
+    bans = {"no_rethink": Ban(words=RETHINK_WORDS)}
+    sampled = [Batch(step=n, kind="sample", problems=asked, output=o, ban=bans.get(n)) for n, o in outputs.items()]
+    edited = Batch(step="think_solution", kind="rewrite", problems=asked, output=cut(outputs["think"]))
+    measured = [
+        Batch(step=name, kind="evaluate", benchmark="sums", problems=held, output=examined(held, name, 2))
+        for name in ("before", "after")
+    ]
+    return [*sampled, edited, *measured]
+
+
+def cut(thoughts: Output) -> Output:
+    """The solutions of the correct thoughts, as traces of their own."""
+    kept = [trace for trace in thoughts.traces if thoughts.verdict(trace).outcome is Outcome.CORRECT]
+    made = [(trace, (trace.span("solution") or "").strip()) for trace in kept]
+    traces = [
+        replace(
+            trace,
+            id=digest(trace.id, "cut"),
+            text=text,
+            paradigm="think_solution",
+            spans=(Span(kind="solution", start=0, end=len(text)),),
+            num_tokens=9,
+            parent=trace.id,
+            edit="think_solution",
+        ).signed("think_solution", "0")
+        for trace, text in made
+    ]
+    verdicts = {child.id: thoughts.verdict(parent) for child, parent in zip(traces, kept, strict=True)}
+    return Output(traces=traces, verdicts=verdicts)
+
+
+def score_tables(traces: Sequence[Trace]) -> list[ScoreTable]:
+    """Verbosity and difficulty of every trace, 0 to 9."""
+    rng = random.Random(1)
+
+    def drawn(middle: float) -> float:
+        return float(min(9, max(0, round(rng.gauss(middle, 2)))))
+
+    names = (("reasoning_verbosity", 4.0), ("cognitive_difficulty", 5.0))
+    return [
+        ScoreTable(step=name, of="think", scores=[(t.id, Score(name=name, value=drawn(middle))) for t in traces])
+        for name, middle in names
+    ]
+
+
+def rich_metrics() -> dict[str, Any]:
+    """A run with everything that a report can show."""
+    found, held = run_metrics(), batches()
+    counted = {
+        "cost": cost_section(held, found["training"]),
+        "lengths": lengths_section(held),
+        "scores": scores_section(score_tables(held[3].output.traces)),
+        **probe_metrics(),
+    }
+    order = {name: list(section) for name, section in counted.items() if name != "scores"}
+    return {**found, **counted, "order": found["order"] | order}
