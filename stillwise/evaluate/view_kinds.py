@@ -113,5 +113,7 @@ def samplings(metrics: Metrics) -> dict[str, SamplingSection]:
 
 
 def benchmarks(metrics: Metrics) -> list[str]:
-    """Every benchmark that any model was measured on, sorted."""
-    return sorted({name for one in evaluations(metrics).values() for name in one["benchmarks"]})
+    """Every benchmark that any model was measured on, in the recipe's order; those that it does not name come last, sorted."""
+    found = {name for one in evaluations(metrics).values() for name in one["benchmarks"]}
+    named = [name for name in metrics.get("order", {}).get("benchmarks", []) if name in found]
+    return named + sorted(found - set(named))
