@@ -33,10 +33,13 @@ class TopK:
     """At temperature 1, not renormalised."""
     log_tail_N: Tensor
     """Log of the mass outside the k ids."""
+    sampled_N: Tensor | None = None
+    """Log-probability of the token that the row really goes on with, inside the k or not."""
 
     def rows(self, part: slice) -> TopK:
         """The same of some of the tokens."""
-        return TopK(self.ids_NK[part], self.logprobs_NK[part], self.log_tail_N[part])
+        sampled_N = None if self.sampled_N is None else self.sampled_N[part]
+        return TopK(self.ids_NK[part], self.logprobs_NK[part], self.log_tail_N[part], sampled_N)
 
 
 def log1mexp(log_mass: Tensor) -> Tensor:
@@ -48,14 +51,15 @@ def log1mexp(log_mass: Tensor) -> Tensor:
     return torch.where(safe > -math.log(2), near, far)
 
 
-def top_k(logprobs: Tensor, k: int) -> TopK:
+def top_k(logprobs: Tensor, k: int, targets_N: Tensor | None = None) -> TopK:
     """The k likeliest ids of full log-probabilities (N, V), likeliest first; the tail is the sum over all others."""
     import torch
 
     kept = logprobs.topk(min(k, logprobs.shape[-1]), dim=-1)
     rest = logprobs.scatter(-1, kept.indices, -torch.inf)
     log_tail_N = rest.logsumexp(-1).clamp(min=math.log(TINY))
-    return TopK(ids_NK=kept.indices, logprobs_NK=kept.values, log_tail_N=log_tail_N)
+    sampled_N = None if targets_N is None else logprobs.gather(-1, targets_N[..., None]).squeeze(-1)
+    return TopK(ids_NK=kept.indices, logprobs_NK=kept.values, log_tail_N=log_tail_N, sampled_N=sampled_N)
 
 
 def tempered(top: TopK, temperature: float, vocab: int) -> TopK:
