@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -130,6 +130,11 @@ def python_test(source: str) -> tuple[bytes, bytes]:
 def call_test(entry: str, arguments: Sequence[object], expected: object, tolerance: float = 0.0) -> tuple[bytes, bytes]:
     """A test by a call: ``entry`` (``f``, or ``Solution.f`` for a method of a new instance), arguments, expected value."""
     return b"call", dump([entry, list(arguments), expected, tolerance], no_handles)
+
+
+def lent_names(names: Iterable[str]) -> tuple[bytes, bytes]:
+    """Names of built-in functions that tests take from the program; all others stay Python's own."""
+    return b"lend", " ".join(sorted(names)).encode()
 
 
 @dataclass(frozen=True, kw_only=True)
