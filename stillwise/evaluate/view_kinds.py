@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from stillwise.evaluate.charts import Chart, Point, Series, mark, series_colour
 from stillwise.evaluate.shape import Estimate, EvaluationSection, Metrics, SamplingSection
@@ -64,7 +64,8 @@ class Card:
     label: str
     value: str
     note: str = ""
-    tone: Literal["", "good", "bad"] = ""
+    tone: str = ""
+    """``good``, ``bad`` or nothing."""
 
 
 def section(metrics: Metrics, name: str) -> Mapping[str, Any]:

@@ -96,7 +96,7 @@ def _dots(one: TitrationSection, group: str) -> tuple[Dot, ...]:
 
 
 def _titration_note(one: TitrationSection) -> str:
-    rank = {key: one[key]["value"] for key in ("level_and_context", "context_and_generation")}  # type: ignore[literal-required]
+    rank = {key: one[key]["value"] for key in ("level_and_context", "context_and_generation")}
     said = [
         f"Each mark is a problem that a prefix solved; search {one['search']}, {one['samples']} answers per prefix.",
         f"Spearman’s ρ of level and context ratio {_rho(rank['level_and_context'])},",
