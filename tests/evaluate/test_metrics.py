@@ -34,6 +34,40 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_correct_sample(correct: int, s
     assert m.pass_at_k(correct, samples, k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
 
 
+# Problems by number of correct samples of ten, with the pass@1 and pass@5 that the source published for them: CodeLlama-7B on
+# CRUXEval's 800 inputs and outputs (facebookresearch/cruxeval@190faf1, samples/evaluation_results, MIT).
+CRUX_INPUTS = ([420, 22, 32, 18, 16, 20, 14, 17, 10, 21, 210], 35.94999999999998, 44.991071428571416)
+CRUX_OUTPUTS = ([465, 17, 11, 16, 16, 12, 10, 8, 14, 12, 219], 34.212500000000006, 40.286706349206355)
+
+
+@pytest.mark.parametrize(("problems", "pass_1", "pass_5"), [CRUX_INPUTS, CRUX_OUTPUTS], ids=["inputs", "outputs"])
+def test_published_pass_at_k_of_public_generations(problems: list[int], pass_1: float, pass_5: float) -> None:
+    counts = [correct for correct, number in enumerate(problems) for _ in range(number)]
+    assert len(counts) == 800
+    for k, published in ((1, pass_1), (5, pass_5)):
+        mean = m.estimate([m.pass_at_k(correct, 10, k) for correct in counts], share=True)["value"]
+        assert 100 * (mean or 0) == pytest.approx(published, rel=1e-12)
+
+
+def test_the_cluster_bootstrap_has_the_spread_of_problems_and_samples() -> None:
+    """Against a plain simulation of the two stages; wider than resampling problems alone."""
+    rng = np.random.default_rng(2)
+    counts = [(int(rng.binomial(4, p)), 4) for p in rng.uniform(0.2, 0.8, 60)] + [(3, 8), (5, 8)]
+    found = m.cluster_estimate(counts)
+    means = []
+    for _ in range(4000):
+        drawn = [counts[i] for i in rng.integers(0, len(counts), len(counts))]
+        means.append(np.mean([rng.binomial(n, c / n) / n for c, n in drawn]))
+    low, high = found["ci"] or (0, 0)
+    assert found["interval"] == m.CLUSTER
+    assert (low, high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.012)
+    plain = m.estimate([c / n for c, n in counts], share=True)["ci"] or [0, 0]
+    assert high - low > 1.1 * (plain[1] - plain[0])
+    assert found["value"] == pytest.approx(np.mean([c / n for c, n in counts]))
+    assert m.cluster_estimate([(1, 2)])["ci"] is None
+    assert m.cluster_estimate([])["reason"] == "no problems"
+
+
 def test_pass_at_more_than_the_samples_is_refused_not_one() -> None:
     with pytest.raises(ValueError, match="at least 4 samples"):
         m.pass_at_k(3, 3, 4)
@@ -169,6 +203,48 @@ def test_lengths_leave_unknown_counts_out_and_count_them() -> None:
     assert found["per_correct"] == 70
     assert found["mean_when_correct"] == 55
     assert found["mean_when_incorrect"] == 30
+
+
+def test_thinking_and_answer_tokens_stand_apart() -> None:
+    rows = [
+        row("a", 0, num_tokens=100, num_thinking_tokens=80),
+        row("a", 1, Outcome.INCORRECT, num_tokens=50, num_thinking_tokens=50),
+        row("b", 0, Outcome.INCORRECT, num_tokens=40, num_thinking_tokens=0),
+        row("c", 0, Outcome.TRUNCATED, num_tokens=500, num_thinking_tokens=None),
+    ]
+    found = m.lengths(rows)
+    assert found["thinking"]["mean"]["value"] == pytest.approx((65 + 0) / 2)
+    assert found["answer"]["mean"]["value"] == pytest.approx((10 + 40) / 2)
+    assert (found["thinking"]["median"], found["thinking"]["samples"]) == (50, 3)
+    assert found["thinking"]["p95"] == pytest.approx(np.quantile([80, 50, 0], 0.95))
+    assert found["when_correct"]["mean"]["value"] == 100
+    assert found["when_incorrect"]["mean"]["value"] == 45
+    assert found["when_incorrect"]["samples"] == 2
+    assert found["per_solved_problem"] == 690
+    assert found["p95"] == pytest.approx(np.quantile([100, 50, 40, 500], 0.95))
+
+
+def test_shares_of_rules_and_the_best_by_score_have_intervals() -> None:
+    rows = [
+        row("a", 0, rule="boxed", scores={"r": 0.1}),
+        row("a", 1, Outcome.INCORRECT, rule="last_number", scores={"r": 0.9}),
+        row("b", 0, rule="boxed", scores={"r": 0.9}),
+        row("b", 1, Outcome.UNDECIDED, scores={"r": 0.1}),
+    ]
+    found = m.measure_group(rows)
+    assert {name: one["value"] for name, one in found["rule_shares"].items()} == {
+        "boxed": 0.5,
+        "last_number": 0.25,
+        "none": 0.25,
+    }
+    assert found["rule_shares"]["boxed"]["n"] == 2
+    assert found["best_of_n"]["r"]["value"] == 0.5
+    assert found["best_of_n"]["r"]["ci"] is not None
+    assert list(found["maj_at_k"]) == ["1", "2"]
+    assert found["maj_at_k"]["1"]["value"] == pytest.approx(found["pass_at_1"]["value"])
+    assert found["std_over_runs_ddof"] == 1
+    assert found["g_pass_at_k"] == {}
+    assert list(m.measure_group(grid([1, 4], 5))["g_pass_at_k"]) == ["4@0.5", "4@0.75", "4@1.0"]
 
 
 def test_levels_come_easiest_first_and_no_level_last() -> None:
