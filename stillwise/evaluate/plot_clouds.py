@@ -68,7 +68,7 @@ def _dot(drawing: Drawing, axes: Axes, dot: Dot, place: int, small: bool) -> Non
     ]
     if any(sides):
         axes.errorbar([dot.x], [dot.y], xerr=sides[0], yerr=sides[1], fmt="none", color=colour, elinewidth=1.1)
-    size, alpha = (4.0, 0.55) if small else (7.5, 1.0)
+    size, alpha = (5.0, 0.55) if small else (7.5, 1.0)
     marker = MARKERS[place % len(MARKERS)]
     [drawn] = axes.plot([dot.x], [dot.y], color=colour, marker=marker, markersize=size, alpha=alpha, markeredgewidth=0)
     if dot.hint:

@@ -52,7 +52,7 @@ class Drawing:
         axes = self.figure.add_axes(box)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.spines["bottom"].set_color(ink("line"))
-        axes.tick_params(length=0, pad=5, colors=ink("muted"), labelcolor=ink("muted"))
+        axes.tick_params(length=0, pad=6, colors=ink("muted"), labelcolor=ink("muted"))
         axes.xaxis.label.set_color(ink("muted"))
         axes.yaxis.label.set_color(ink("muted"))
         axes.patch.set_visible(False)

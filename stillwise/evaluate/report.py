@@ -147,7 +147,7 @@ class Room:
             table=self.rows(one.table),
             note=note,
             wide=len(one.drawings) > 1 or one.open_table,
-            split=len(drawn) == 1 and one.open_table,
+            split=len(drawn) == 1 and one.open_table and _letters(one.table) <= BESIDE,
             drawings=drawn,
             legend=one.legend,
             open_table=one.open_table,
@@ -162,8 +162,15 @@ class Room:
         return Markup(svg) if self.drawings > 0 else None
 
 
+BESIDE = 66
+"""Letters of a row up to which a table has room beside its drawing."""
 WIDE_TABLE = 6
 """Columns past which a table takes the whole width."""
+
+
+def _letters(one: Table) -> int:
+    """Letters of a row, each column as wide as its widest cell."""
+    return sum(max(len(row[i]) for row in one.body) + 2 for i in range(len(one.head))) if one.body else 0
 
 
 def _shown(cell: str) -> str:
