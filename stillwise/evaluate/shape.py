@@ -301,8 +301,8 @@ class TitrationGroup(TypedDict):
     """Median over the solved ones."""
 
 
-class TitrationSection(TypedDict):
-    """One titration: whose thoughts were given to whom, and the two ratios of Figure 2."""
+class TitrationFacts(TypedDict):
+    """Whose thoughts were given to whom, and how."""
 
     model: str
     """Revision of the model that was given the thoughts."""
@@ -312,6 +312,11 @@ class TitrationSection(TypedDict):
     search: str
     samples: int
     """Answers per prefix."""
+
+
+class TitrationSection(TitrationFacts):
+    """One titration: whose thoughts were given to whom, and the two ratios of Figure 2."""
+
     attempts: int
     order: list[str]
     """Groups, easiest first."""

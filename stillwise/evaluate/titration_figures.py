@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stillwise.arrows import Scaffold
 from stillwise.evaluate.metrics import level_key, level_order, nothing, percentile_interval
-from stillwise.evaluate.shape import Estimate, Metrics, TitrationGroup, TitrationSection
+from stillwise.evaluate.shape import Estimate, Metrics, TitrationFacts, TitrationGroup, TitrationSection
 from stillwise.evaluate.wording import NOTHING, level_name, percent, plain_table, points
 from stillwise.records import derive_seed
 
@@ -33,8 +33,10 @@ AMONG_CENSORED = "the upper end lies among problems that were never solved: at l
 MOST_CENSORED = "half of the problems or more were never solved"
 
 
-def titration_section(scaffolds: Sequence[Scaffold], *, groups: Sequence[str], attempts: int, **facts: Any) -> TitrationSection:
-    """All figures of one titration; ``groups`` the easiest first, ``facts`` are model, role, tokenizer, search and samples."""
+def titration_section(
+    scaffolds: Sequence[Scaffold], *, groups: Sequence[str], attempts: int, facts: TitrationFacts
+) -> TitrationSection:
+    """All figures of one titration; ``groups`` the easiest first."""
     held = _grouped((item.group, item) for item in scaffolds)
     order = [name for name in groups if name in held] + sorted(set(held) - set(groups))
     levels = _grouped((level_key(item.level), item) for item in scaffolds)

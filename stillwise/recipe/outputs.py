@@ -30,6 +30,7 @@ from stillwise.evaluate.sections import (
     selection_section,
     stage_section,
 )
+from stillwise.evaluate.shape import TitrationFacts
 from stillwise.evaluate.titrate import Titration
 from stillwise.evaluate.titration_figures import titration_section
 from stillwise.parts import plain
@@ -191,16 +192,16 @@ def scale_of(binding: str) -> str:
 
 def _titration(work: Work, step: Step, part: Titration) -> Any:
     traces = tables.read(work.outputs[step.name].path / TRACES, Trace)
-    return titration_section(
-        tables.read(work.outputs[step.name].path / FINDINGS, Scaffold),
-        groups=[group.name for group in part.groups],
-        attempts=len(traces),
+    facts = TitrationFacts(
         model=traces[0].model if traces else "",
         role=part.by,
         tokenizer=part.tokenizer,
         search=part.search,
         samples=part.samples,
     )
+    findings = tables.read(work.outputs[step.name].path / FINDINGS, Scaffold)
+    groups = [group.name for group in part.groups]
+    return titration_section(findings, groups=groups, attempts=len(traces), facts=facts)
 
 
 def outcome_sections(work: Work) -> dict[str, Any]:

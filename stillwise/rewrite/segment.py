@@ -104,10 +104,8 @@ class LogicalUnits(Segmenter):
     def _large_enough(self, text: str, units: Sequence[Piece]) -> list[Piece]:
         kept: list[Piece] = []
         for unit in units:
-            small = kept and min(
-                _words(text[slice(*unit)]), _words(text[slice(*kept[-1])]) if len(kept) == 1 else self.min_words
-            )
-            if kept and small < self.min_words:
+            small = _words(text[slice(*unit)]) < self.min_words
+            if kept and (small or (len(kept) == 1 and _words(text[slice(*kept[0])]) < self.min_words)):
                 kept[-1] = (kept[-1][0], unit[1])
             else:
                 kept.append(unit)

@@ -12,6 +12,7 @@ from stillwise.arrows import Scaffold
 from stillwise.evaluate import metrics
 from stillwise.evaluate.paradigm_probe import paradigm_section, paradigm_text
 from stillwise.evaluate.sections import Output
+from stillwise.evaluate.shape import Estimate, TitrationFacts
 from stillwise.evaluate.titration_figures import (
     AMONG_CENSORED,
     MOST_CENSORED,
@@ -35,6 +36,11 @@ def scaffold(name: int, context: float | None, generation: float = 0.5, level: i
     )  # fmt: skip
 
 
+def value(found: Estimate) -> float:
+    assert found["value"] is not None
+    return found["value"]
+
+
 def test_neighbours_are_compared_in_accuracy_and_tokens_by_level() -> None:
     asked = problems(20)
     outputs = {mode: examined(asked, mode, 4) for mode in ("think", "no_think", "instruct")}
@@ -43,11 +49,12 @@ def test_neighbours_are_compared_in_accuracy_and_tokens_by_level() -> None:
     assert pairs == [("think", "no_think"), ("no_think", "instruct")]
     whole = next(row for row in found["contrasts"] if row["level"] is None)
     held = {name: one["measurement"] for name, one in found["conditions"].items()}
-    difference = held["think"]["pass_at_1"]["value"] - held["no_think"]["pass_at_1"]["value"]
-    assert whole["pass_at_1"]["value"] == pytest.approx(difference)
-    tokens = held["think"]["tokens"]["mean"]["value"] - held["no_think"]["tokens"]["mean"]["value"]
-    assert whole["tokens"]["value"] == pytest.approx(tokens)
-    assert whole["tokens"]["ci"][0] < tokens < whole["tokens"]["ci"][1]
+    difference = value(held["think"]["pass_at_1"]) - value(held["no_think"]["pass_at_1"])
+    assert value(whole["pass_at_1"]) == pytest.approx(difference)
+    tokens = value(held["think"]["tokens"]["mean"]) - value(held["no_think"]["tokens"]["mean"])
+    assert value(whole["tokens"]) == pytest.approx(tokens)
+    low, high = whole["tokens"]["ci"] or (0, 0)
+    assert low < tokens < high
     assert [row["level"] for row in found["contrasts"]][:6] == [None, "1", "2", "3", "4", "5"]
     text = paradigm_text({"paradigms": {"tiny": found}})
     assert "think − no_think, points" in text
@@ -121,8 +128,8 @@ def test_the_section_and_its_table() -> None:
     items = [scaffold(i, 0.1 + 0.02 * (i % 10), level=2) for i in range(30)]
     items += [scaffold(100 + i, None if i % 5 == 0 else 0.5 + 0.02 * (i % 10), 0.1, 5, "high") for i in range(30)]
     items += [scaffold(200, 0.4, level=None, group="ungrouped")]
-    facts = {"model": "m", "role": "instructor", "tokenizer": "reasoner", "search": "linear", "samples": 4}
-    found = titration_section(items, groups=["low", "high"], attempts=9, **facts)
+    facts = TitrationFacts(model="m", role="instructor", tokenizer="reasoner", search="linear", samples=4)
+    found = titration_section(items, groups=["low", "high"], attempts=9, facts=facts)
     assert found["order"] == ["low", "high", "ungrouped"]
     assert found["difference"] is not None
     assert (found["difference"]["value"] or 0) > 0.3

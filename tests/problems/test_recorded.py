@@ -22,7 +22,9 @@ def trace_file(toy: Toy, wrong: int = 0, gap: str = " ") -> Path:
     lines = []
     for place, row in enumerate(rows):
         said = "0" if place < wrong else row["answer"]
-        thinking = f"First I add the tens of both of the two numbers.\n\nThen I add the ones of both, which gives {row['answer']}."
+        thinking = (
+            f"First I add the tens of both of the two numbers.\n\nThen I add the ones of both, which gives {row['answer']}."
+        )
         question = row["question"].replace(" ", gap, 1)
         lines.append({**row, "question": question, "thinking": thinking, "content": f"\\boxed{{{said}}}"})
     path = toy.folder / "traces.jsonl"
@@ -59,11 +61,14 @@ def test_a_titration_of_imported_traces_end_to_end(toy: Toy, tmp_path: Path, cap
 
 def test_other_traces_are_other_work(toy: Toy, tmp_path: Path) -> None:
     recipe, out = Recipe.load(titration(toy)), tmp_path / "run"
-    options = {"traces": {"think": str(trace_file(toy))}, "roles": {"teacher": f"scripted:{toy.script}"}}
-    assert recipe.run(out, threads=1, progress="quiet", **options).fresh == ("think", "titrated")
-    assert recipe.run(out, threads=1, progress="quiet", **options).fresh == ()
-    trace_file(toy, wrong=1)
-    assert recipe.run(out, threads=1, progress="quiet", **options).fresh == ("think", "titrated")
+
+    def fresh(wrong: int) -> tuple[str, ...]:
+        traces, roles = {"think": str(trace_file(toy, wrong))}, {"teacher": f"scripted:{toy.script}"}
+        return recipe.run(out, roles=roles, traces=traces, threads=1, progress="quiet").fresh
+
+    assert fresh(0) == ("think", "titrated")
+    assert fresh(0) == ()
+    assert fresh(1) == ("think", "titrated")
 
 
 def test_recorded_traces_find_their_problem_by_its_words(toy: Toy, tmp_path: Path) -> None:
