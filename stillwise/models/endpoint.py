@@ -168,7 +168,10 @@ class Endpoint:
         self._note(False)
         self._refusals += result is Result.UNREACHABLE
         sick = len(self._outcomes) == WINDOW and self._outcomes.count(False) >= SICK_SHARE * WINDOW
-        if self.state is not State.CLOSED or sick or self._refusals >= REFUSALS_TO_OPEN:
+        if self.state is State.OPEN:
+            # A call of before: the pause is running already, and a burst must not make it the longest.
+            return
+        if self.state is State.HALF_OPEN or sick or self._refusals >= REFUSALS_TO_OPEN:
             self.state = State.OPEN
             self.until = now + self._pause_s * random.uniform(0.75, 1.25)
             self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)

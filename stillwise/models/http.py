@@ -7,6 +7,7 @@ A call counts as in flight until its answer is durable, so a kill never costs mo
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 from collections import deque
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from stillwise.arrows import Ask, Completion, Request
 from stillwise.errors import UserError
+from stillwise.models.endpoint import Endpoint
 from stillwise.models.http_pool import Call, Pool
 from stillwise.models.http_probe import Asked, Needs, Probe
 from stillwise.models.http_render import Rendering
@@ -36,7 +38,9 @@ LINGER_S = 0.008
 """Answers of so many seconds are handed over together: one commit for all of them."""
 IDLE_POLL_S = 1.0
 CHARS_PER_TOKEN = 3
-PROBE_TIMEOUT_S = 300.0
+BUSY = frozenset({429, 500, 502, 503, 504, 529})
+PROBE_TIMEOUT_S = 15.0
+"""For one short question; four times as long with each try."""
 
 
 @dataclass(eq=False)
@@ -303,19 +307,24 @@ class HttpModel:
         import aiohttp
 
         where = url.removesuffix("/v1") + path[3:] if path.startswith("/..") else url + path
-        method, timeout = ("GET" if body is None else "POST"), aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
-        for wait in (0.1, 0.3, 1.0, 3.0, None):
-            try:
-                async with session.request(method, where, json=body, headers=self._headers, timeout=timeout) as response:
-                    status, found = response.status, await response.json(content_type=None)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError, ConnectionResetError):
-                status, found = 503, None
-            except ValueError:
-                found = None
-            if wait is None or (status not in (429, 500, 502, 503, 529) and (found is not None or status != 200)):
+        status, found = 503, None
+        for tries, wait in enumerate((0.1, 0.3, 1.0, 3.0, None)):
+            timeout = aiohttp.ClientTimeout(total=min(self.teacher.timeout_s, PROBE_TIMEOUT_S * 4**tries))
+            with suppress(aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError, ConnectionResetError, TimeoutError):
+                options = {"json": body, "headers": self._headers, "timeout": timeout}
+                async with session.request("GET" if body is None else "POST", where, **options) as response:
+                    status, found = response.status, self._decoded(await response.read())
+            if wait is None or (status not in BUSY and (found is not None or status != 200)):
                 break
             await asyncio.sleep(wait)
         return status, found
+
+    def _decoded(self, raw: bytes) -> Any:
+        """The JSON of a body, without the key: some servers repeat it in their errors."""
+        text = raw.decode("utf-8", "replace")
+        with suppress(ValueError):
+            return json.loads(text.replace(self._key, "***") if self._key else text)
+        return None
 
     async def _admit(self, url: str) -> str:
         """Why an endpoint that wants to join cannot answer for the others; empty where it can."""
@@ -328,6 +337,10 @@ class HttpModel:
         mine = replace(found, server="", notes={})
         first = replace(self.dialect, server="", notes={}) if self.dialect else mine
         return "" if mine == first else "it honours other fields than the endpoints that work already"
+
+    def endpoints(self) -> list[Endpoint]:
+        """The endpoints as they stand now."""
+        return list(self._pool.endpoints.values()) if self._thread is not None and self._pool is not None else []
 
     def close(self) -> None:
         """End all calls and the loop's thread."""

@@ -247,7 +247,10 @@ class Pool:
         if reply.result is Result.UNREACHABLE:
             self._unreachable(source, call)
             return
-        self._silent_since = None
+        if reply.result in (Result.FAILED, Result.UNKNOWN):
+            self._silence(source)
+        else:
+            self._silent_since = None
         if reply.result is Result.ANSWERED and tokens is not None:
             return
         if reply.status in FATAL:
@@ -267,9 +270,7 @@ class Pool:
         self._silent_since = now if self._silent_since is None else self._silent_since
         if now - self._silent_since > patience_s:
             asked = ", ".join(self.endpoints) or "none is left"
-            source.stop(
-                UserError(f"no endpoint of {self.teacher.model} was reachable for {patience_s:g} s ({asked}); repeat later")
-            )
+            source.stop(UserError(f"no endpoint of {self.teacher.model} answered for {patience_s:g} s ({asked}); repeat later"))
 
     def _retry(self, source: Source, call: Call, reply: Reply) -> None:
         throttled = reply.result is Result.THROTTLED

@@ -71,7 +71,7 @@ class Teacher(_Frozen):
     attempts: int = Field(default=6, ge=1)
     """Tries of one call that a server answered badly or not at all."""
     patience_s: float = Field(default=600.0, gt=0)
-    """How long no endpoint may be reachable before the run stops."""
+    """How long every endpoint may be unreachable or fail before the run stops."""
     logprobs: int | None = Field(default=None, ge=0, le=20)
     """Log-probabilities kept in the raw answer: so many alternatives for each token."""
     extra: dict[str, Any] = Field(default_factory=dict)

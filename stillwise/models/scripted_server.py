@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import orjson
 
+from stillwise.models.http_probe import QUESTION
 from stillwise.models.http_wire import NEUTRAL
 from stillwise.records import THINK_CLOSE, THINK_OPEN
 
@@ -118,6 +119,8 @@ class Seen:
     """What the server remembers."""
 
     exchanges: int = 0
+    probes: int = 0
+    """Of the exchanges, those that only ask what the server can; they are spared from faults."""
     answered: Counter[str] = field(default_factory=Counter)
     """Whole answers that were sent off, by call."""
     asked: Counter[str] = field(default_factory=Counter)
@@ -278,13 +281,15 @@ class Connection(asyncio.Protocol):
         """One call from its arrival to its answer, or to whatever happens instead."""
         server, seen = self.server, self.server.seen
         seen.exchanges += 1
+        seen.probes += (probing := QUESTION.encode() in raw)
         seen.at_once += 1
         seen.most_at_once = max(seen.most_at_once, seen.at_once)
         call = hashlib.sha256(path.encode() + raw).hexdigest()[:16]
         try:
-            await self.handle(path, headers, raw, call)
+            await self.handle(path, headers, raw, "" if probing else call)
         finally:
-            seen.asked[call] += 1
+            if not probing:
+                seen.asked[call] += 1
             seen.at_once -= 1
             server.seen.at_once = seen.at_once
 
@@ -299,7 +304,7 @@ class Connection(asyncio.Protocol):
             seen.faults["crowded"] += 1
             self.send(429, b'{"error":"too many requests"}')
             return
-        fault = server.fault(call)
+        fault = server.fault(call) if call else ""
         if fault:
             seen.faults[fault] += 1
         if fault in ("throttle", "error"):
@@ -326,7 +331,8 @@ class Connection(asyncio.Protocol):
         elif fault == "empty":
             self.send(200, b'{"choices":[]}')
         else:
-            self.server.seen.answered[call] += 1
+            if call:
+                self.server.seen.answered[call] += 1
             self.send(200, answer)
 
 
