@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from stillwise.evaluate.paradigm_probe import paradigm_text
 from stillwise.evaluate.shape import EvaluationSection, Metrics
+from stillwise.evaluate.titration_figures import titration_text
 from stillwise.evaluate.view_kinds import benchmarks, evaluations, ordered, samplings
 from stillwise.evaluate.wording import level_name, levels_of, number, percent, percent_error, plain_table, points
 
@@ -13,7 +15,8 @@ from stillwise.evaluate.wording import level_name, levels_of, number, percent, p
 def table(metrics: Mapping[str, Any]) -> str:
     """The end of a run as plain text: the modes, then every measured model by level, with paired differences."""
     read = cast("Metrics", metrics)
-    blocks = [_modes(read), *(_measured(read, name) for name in benchmarks(read)), _average(read)]
+    measured = [*(_measured(read, name) for name in benchmarks(read)), _average(read)]
+    blocks = [_modes(read), *measured, paradigm_text(read), titration_text(read)]
     return "\n\n".join(block for block in blocks if block) or "Nothing has been measured yet."
 
 

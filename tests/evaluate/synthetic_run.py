@@ -13,6 +13,7 @@ from stillwise.evaluate import sections
 from stillwise.evaluate.batches import Batch, ScoreTable, cost_section, lengths_section, scores_section
 from stillwise.evaluate.paradigm_probe import paradigm_section
 from stillwise.evaluate.sections import Output
+from stillwise.evaluate.shape import TitrationFacts
 from stillwise.evaluate.titration_figures import titration_section
 from stillwise.records import Failure, Finish, Outcome, Problem, Score, Span, Trace, Verdict, digest, thinking_spans
 from stillwise.sample.paradigms import RETHINK_WORDS
@@ -158,8 +159,8 @@ def probe_metrics() -> dict[str, Any]:
     modes = ("think", "no_rethink", "no_think", "instruct")
     outputs = {mode: examined(asked, mode, 4) for mode in modes}
     scaffolds = [scaffold(one, rng) for one in asked]
-    words = {"model": "m", "role": "instructor", "tokenizer": "instructor", "search": "linear", "samples": 4}
-    titrated = titration_section(scaffolds, groups=("levels 1–3", "levels 4–5"), attempts=500, **words)
+    facts = TitrationFacts(model="m", role="instructor", tokenizer="instructor", search="linear", samples=4)
+    titrated = titration_section(scaffolds, groups=("levels 1–3", "levels 4–5"), attempts=500, facts=facts)
     return {
         "paradigms": {"micro:reasoner": paradigm_section(asked, outputs)},
         "titration": {"titrated": titrated},
