@@ -277,6 +277,7 @@ class Supervisor:
                 resource.RLIMIT_MEMLOCK: (0, 0),
             }
         )
+        isolate.cpu_alarm(self.config.cpu_s)
         isolate.drop_rights()
         isolate.die_with_parent()
 
@@ -323,7 +324,7 @@ def outcome(run: Run, cpu_s: float, config: Config) -> tuple[bytes, bytes]:
         return b"output_limit", f"more than {config.number('output_bytes')} bytes".encode()
     if run.spent == "wall":
         return b"time_limit", f"over {config.wall_s:g} s of wall time, {cpu_s:.2f} s of CPU time".encode()
-    if cpu_s > config.cpu_s or killed == isolate.SIGXCPU:
+    if cpu_s > config.cpu_s or killed in (isolate.SIGXCPU, isolate.SIGPROF):
         return b"time_limit", f"over {config.cpu_s:g} s of CPU time".encode()
     if not state.startswith(STARTED):
         return b"sandbox_error", b"the run did not start: " + _last_line(run.said("err"))

@@ -120,7 +120,9 @@ class Code(Verifier):
                 wrong = difference(ran.stdout.decode(errors="replace"), tests.expected(number), tolerance)
                 ran = replace(ran, status=Status.WRONG_ANSWER, detail=wrong) if wrong else ran
             if ran.status is not Status.PASSED:
-                return replace(ran, detail=f"test {number + 1}: {ran.detail}") if len(jobs) > 1 else ran
+                # What a single call's judge counts as its first test is the problem's test of this number.
+                bare = ran.detail.removeprefix("test 1: ") if tests.style == "call" else ran.detail
+                return ran if tests.style == "python" else replace(ran, detail=f"test {number + 1}: {bare}")
         return ran
 
     def _sandbox(self, cpu_s: float | None) -> Sandbox:

@@ -16,7 +16,7 @@ from stillwise.errors import UserError
 from stillwise.runtime import sandbox as module
 from stillwise.runtime.sandbox import Job, Limits, Program, Ran, Sandbox, Session, Status
 
-SMALL = Limits(cpu_s=1, memory=256 << 20, output_bytes=1 << 20, processes=8)
+SMALL = Limits(cpu_s=0.5, memory=256 << 20, output_bytes=1 << 20, processes=8)
 ROOT = Path(__file__).parents[2]
 
 
@@ -70,7 +70,7 @@ def test_each_way_to_end_has_its_own_status(sandbox: Sandbox, source: str) -> No
 def test_input_output_and_figures(sandbox: Sandbox) -> None:
     ran = sandbox.run("import sys\nprint(sum(map(int, sys.stdin)))\nprint('aside', file=sys.stderr)", b"1\n2\n39\n")
     assert (ran.status, ran.stdout, ran.stderr) == (Status.PASSED, b"42\n", b"aside\n")
-    assert 0 < ran.cpu_s < 1
+    assert 0 < ran.cpu_s < 0.5
     assert ran.wall_s > 0
 
 
@@ -136,7 +136,8 @@ def test_nothing_outside_the_working_folder_can_be_written(sandbox: Sandbox) -> 
     attempt = """
 import os
 wrote = []
-for folder, _, _ in os.walk('/'):
+for folder, inner, _ in os.walk('/'):
+    inner[:] = inner if folder.count('/') < 4 else []
     try:
         open(f'{folder}/mark', 'w').close()
         wrote.append(folder)

@@ -8,7 +8,7 @@ from stillwise.errors import UserError
 from stillwise.runtime.sandbox import Limits, Ran, Sandbox, Status, call_test, lent_names, python_test
 from stillwise.runtime.sandbox_wire import Broken, dump, load, no_handles
 
-SMALL = Limits(cpu_s=1, memory=256 << 20, output_bytes=1 << 20, processes=8)
+SMALL = Limits(cpu_s=0.5, memory=256 << 20, output_bytes=1 << 20, processes=8)
 EXPECTS_2 = [
     python_test("assert f(1) == 2"),
     python_test("assert all(f(n) == n + 1 for n in range(3))\nassert len(str(f(9))) == 2"),
