@@ -12,13 +12,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from stillwise.problems.sketch import Sketch, jaccard
+from stillwise.problems.sketch import Sketch, shared
 
 if TYPE_CHECKING:
     from stillwise.problems.words import Array
 
 LEADERS = 8
 """Unlike texts of one key that each further one is compared with; more make a crowded key cost its square."""
+CONTAINED = 0.95
+"""Share of the shorter text's shingles that must stand in the longer one, where that may hold more."""
+LEAST_CONTAINED = 4
 May = Callable[[int, int], bool]
 """Whether two texts, by number, may be one (their answers agree)."""
 
@@ -26,8 +29,9 @@ May = Callable[[int, int], bool]
 class Clusters:
     """Sketches come in, in the order of the texts; components go out. A context manager: the files go at its end."""
 
-    def __init__(self, threshold: float, bands: int, folder: Path | None = None) -> None:
-        self._threshold, self._bands = threshold, bands
+    def __init__(self, threshold: float, bands: int, longer: float = 1.0, folder: Path | None = None) -> None:
+        """``longer``: a text is also one with a text of up to so many times its shingles that holds nearly all of them."""
+        self._threshold, self._bands, self._longer = threshold, bands, longer
         self._folder = tempfile.TemporaryDirectory(prefix="stillwise-", dir=folder)
         self._files: list[IO[bytes]] = []
         names = ("whole", "shingles", "bounds", *(f"band{i}" for i in range(bands)))
@@ -93,7 +97,11 @@ class Clusters:
                     leaders.append(text)
 
     def _alike(self, a: int, b: int) -> bool:
-        return jaccard(self._shingles(a), self._shingles(b)) >= self._threshold
+        mine, other = self._shingles(a), self._shingles(b)
+        both, fewer, more = shared(mine, other), *sorted((len(mine), len(other)))
+        return both >= self._threshold * (len(mine) + len(other) - both) or (
+            fewer >= LEAST_CONTAINED and more <= self._longer * fewer and both >= CONTAINED * fewer
+        )
 
     def _shingles(self, text: int) -> Array:
         read: Any = partial(_slice, self._files[2])

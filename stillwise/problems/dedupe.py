@@ -24,6 +24,8 @@ class Near(Fields):
 
     threshold: float = Field(default=0.8, gt=0, le=1)
     """Least Jaccard similarity of their shingles, checked exactly for every pair that shares a band."""
+    longer: float = Field(default=3.0, ge=1)
+    """A question counts also as one with a question of up to so many times its shingles that holds 95 % of them."""
     shingle: int = Field(default=3, ge=1)
     """Tokens of a shingle."""
     bands: int = Field(default=24, ge=1)
@@ -42,8 +44,8 @@ class Dedupe(Curator):
     kind: ClassVar[str] = "dedupe"
     near: Near | None = Near()
     """None: only questions whose tokens are equal."""
-    common: float = Field(default=0.02, gt=0, le=1)
-    """A phrase of five tokens that a larger share of the problems holds (an instruction, a template) is not compared."""
+    common: float = Field(default=0.002, gt=0, le=1)
+    """A phrase of five tokens that this share of the problems hold (an instruction, a template) is not compared."""
     keep: tuple[Keep, ...] = ("answered", "levelled")
     """Which of a group stays: by these rules in their order, then the earliest."""
 
@@ -63,7 +65,7 @@ class Dedupe(Curator):
         bands = Bands(bands=near.bands, rows=near.rows, shingle=near.shingle)
         step = max(1, len(questions) // SAMPLE)
         phrases = boilerplate(tokenise(Texts.of(questions[::step])), self.common)
-        with Clusters(near.threshold, near.bands if self.near else 0) as clusters:
+        with Clusters(near.threshold, near.bands if self.near else 0, near.longer) as clusters:
             for begin in range(0, len(questions), _BATCH):
                 tokens = tokenise(Texts.of(questions[begin : begin + _BATCH]))
                 clusters.add(sketch(tokens, bands, phrases))

@@ -7,6 +7,7 @@ the text in their order, close together, and (unless siblings count) with the sa
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +28,8 @@ SLACK = 0.3
 """How many tokens more than the question the place in the text may span, as a share of the question."""
 LONG = 30
 EXCERPT = 160
+SPAN = 1 << 20
+"""More than any question has tokens: a question may begin before the text does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +76,8 @@ class Index:
         self._phrases = tokenise(Texts.of(allowed))
         found = [self._grams(), self._whole()]
         hashes, owners, places = (np.concatenate([part[i] for part in found]) for i in range(3))
-        self._weights = self._rarity()
+        self._numbers = self._number_sets()
+        self._weights = [0.0, *np.cumsum(self._rarity()).tolist()]
         order = np.argsort(hashes, kind="stable")
         self._hashes, self._owners, self._places = hashes[order], owners[order], places[order]
 
@@ -84,6 +88,11 @@ class Index:
 
         sizes = np.diff(self._tokens.bounds)
         return tuple(int(size) for size in np.unique(sizes) if self._match.shortest <= size < self._match.ngram)
+
+    def _number_sets(self) -> list[frozenset[int]]:
+        bounds, numbers = self._tokens.bounds, self._tokens.kinds == DIGIT
+        spans = itertools.pairwise(bounds)
+        return [frozenset(self._tokens.hashes[low:high][numbers[low:high]].tolist()) for low, high in spans]
 
     def _rarity(self) -> Array:
         """For each token of the questions the logarithm of how few questions hold it: a missing name weighs more than "of"."""
@@ -135,8 +144,13 @@ class Index:
         owners = self._owners[entry]
         texts = np.repeat(tokens.texts[first], times)
         diagonals = np.repeat(first, times) - self._places[entry]
-        found, counts = np.unique(np.stack([texts, owners, diagonals]), axis=1, return_counts=True)
-        yield from _by_pair(found.T.tolist(), counts.tolist())
+        # One integer for text, question and diagonal: sorting triples takes several times as long.
+        span = len(tokens.hashes) + SPAN
+        packed = (texts.astype(np.int64) * len(self.questions) + owners) * span + diagonals + SPAN
+        found, counts = np.unique(packed, return_counts=True)
+        pairs, diagonals = np.divmod(found, span)
+        pieces = (*np.divmod(pairs, max(1, len(self.questions))), diagonals - SPAN)
+        yield from _by_pair(np.stack(pieces, axis=1).tolist(), counts.tolist())
 
     def _checked(self, texts: Texts, tokens: Tokens, text: int, question: int, diagonal: int) -> Leak | None:
         from rapidfuzz.distance import LCSseq
@@ -148,14 +162,19 @@ class Index:
         if size < self._match.ngram and self._match.around is not None and high - low > size + self._match.around:
             return None
         begin, end = max(low, diagonal - slack), min(high, diagonal + size + slack)
+        there = tokens.hashes[begin:end].tolist()
+        if not self._match.siblings and not self._numbers[question].issubset(there):
+            return None
         blocks = [
             (block.src_start, block.dest_start + begin, block.src_end - block.src_start)
-            for block in LCSseq.opcodes(self._tokens.hashes[asked].tolist(), tokens.hashes[begin:end].tolist())
+            for block in LCSseq.opcodes(self._tokens.hashes[asked].tolist(), there)
             if block.tag == "equal"
         ]
         blocks = _dense(blocks)
-        weights = self._weights[asked]
-        covered = float(sum(weights[i : i + length].sum() for i, _, length in blocks) / weights.sum())
+        weights = self._weights
+        begun = asked.start
+        held = sum(weights[begun + i + length] - weights[begun + i] for i, _, length in blocks)
+        covered = held / (weights[asked.stop] - weights[begun])
         if covered < self._needed(size) or (size < self._match.ngram and covered < 0.999):
             return None
         if not self._match.siblings and not self._same_numbers(tokens, text, asked, blocks):
@@ -182,7 +201,7 @@ class Index:
         goes_on = after < high and theirs[after] == SIGN and after + 1 < high and theirs[after + 1] == DIGIT
         came_before = before > low and theirs[before] == SIGN and theirs[before - 1] == DIGIT
         ends = theirs[after - 1] == DIGIT and goes_on, theirs[before + 1] == DIGIT and came_before
-        signs = sum(mine[i] == SIGN for i in missing) + sum(theirs[i] == SIGN for i in inside)
+        signs = sum(mine[i] >= SIGN for i in missing) + sum(theirs[i] >= SIGN for i in inside)
         return not any(ends) and signs <= len(mine) // 10
 
     def _leak(self, texts: Texts, tokens: Tokens, text: int, question: int, place: tuple[int, int, float]) -> Leak:

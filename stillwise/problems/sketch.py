@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from stillwise.problems.words import DIGIT, SIGN, Tokens, mixed, ngrams, number_prints, runs
+from stillwise.problems.words import BRACKET, DIGIT, SIGN, Texts, Tokens, mixed, ngrams, number_prints, runs, tokenise
 
 if TYPE_CHECKING:
     from stillwise.problems.words import Array
@@ -22,6 +22,17 @@ SAMPLE = 20_000
 """Texts that boilerplate is looked for in; more change the shares little."""
 FEWEST = 20
 """A phrase of fewer texts than this is none, however few texts there are."""
+INSTRUCTIONS = (
+    "Please reason step by step, and put your final answer within \\boxed{}.",
+    "Return your final response within \\boxed{}.",
+    "Solve the following math problem efficiently and clearly.",
+    "Solve the following math problem step by step. The last line of your response should be of the form",
+    "Let's think step by step and output the final answer within \\boxed{}.",
+    "Please think step by step and then provide the final answer.",
+    "Generate an executable Python function generated from the given prompt.",
+    "Return the function body without invoking it at the final solution.",
+)
+"""What public sets of traces put around their questions."""
 _CHUNK = 1 << 15
 """Hashes permuted at once: they stay in the processor's cache."""
 
@@ -50,16 +61,17 @@ class Sketch:
 
 
 def boilerplate(tokens: Tokens, share: float) -> Array:
-    """Sorted hashes of the phrases that more than this share of the texts hold (at least ``FEWEST`` texts)."""
+    """Sorted hashes of the phrases that this share of the texts hold (at least ``FEWEST``), and of ``INSTRUCTIONS``."""
     import numpy as np
 
+    known = _phrases(tokenise(Texts.of(INSTRUCTIONS)))[0]
     grams, first = _phrases(tokens)
     order = np.lexsort((tokens.texts[first], grams))
     grams, owners = grams[order], tokens.texts[first][order]
     new = np.ones(len(grams), bool)
     new[1:] = (grams[1:] != grams[:-1]) | (owners[1:] != owners[:-1])
     found, counts = np.unique(grams[new], return_counts=True)
-    return np.asarray(found[counts > max(FEWEST, share * len(tokens))])
+    return np.union1d(found[counts >= max(FEWEST, share * len(tokens))], known)
 
 
 def _phrases(tokens: Tokens) -> tuple[Array, Array]:
@@ -80,10 +92,19 @@ def informative(tokens: Tokens, phrases: Array) -> Tokens:
     covered = np.zeros(len(tokens.hashes) + 1, np.int32)
     np.add.at(covered, hits, 1)
     np.add.at(covered, hits + PHRASE, -1)
-    mask = (np.cumsum(covered[:-1]) == 0) | (tokens.kinds == DIGIT) | (tokens.kinds == SIGN)
+    mask = (np.cumsum(covered[:-1]) == 0) | _formula(tokens)
     left = np.add.reduceat(np.append(mask, False), tokens.bounds[:-1]) if len(tokens) else np.zeros(0)
     empty = (left == 0) | (np.diff(tokens.bounds) == 0)
     return tokens.only(mask | empty[tokens.texts])
+
+
+def _formula(tokens: Tokens) -> Array:
+    """Numbers, signs, and brackets beside one of them or beside another bracket."""
+    import numpy as np
+
+    kinds = np.concatenate([[0], tokens.kinds, [0]])
+    beside = (kinds[:-2] >= DIGIT) | (kinds[2:] >= DIGIT)
+    return np.asarray((tokens.kinds == DIGIT) | (tokens.kinds == SIGN) | ((tokens.kinds == BRACKET) & beside))
 
 
 def is_in(values: Array, held: Array) -> Array:
@@ -155,7 +176,12 @@ def _factors(count: int) -> Array:
 
 def jaccard(a: Array, b: Array) -> float:
     """Similarity of two sorted sets of shingles."""
+    both = shared(a, b)
+    return both / (len(a) + len(b) - both)
+
+
+def shared(a: Array, b: Array) -> int:
+    """How many shingles two sorted sets have both."""
     import numpy as np
 
-    both = len(np.intersect1d(a, b, assume_unique=True))
-    return both / (len(a) + len(b) - both)
+    return len(np.intersect1d(a, b, assume_unique=True))

@@ -1,12 +1,13 @@
 r"""Texts as tokens, by the million: words, numbers and signs as 64-bit hashes, with where each stands.
 
-A token is a run of letters, a run of digits, or one sign of arithmetic; case, punctuation, brackets and the delimiters of
+A token is a run of letters, a run of digits, a sign of arithmetic or a round bracket; case, punctuation and the delimiters of
 formulas (``$``, ``\(``, ``\left``) are none, so two settings of one formula are the same tokens. Everything is done on whole
 buffers of bytes: no Python object per text or per word.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
     Bytes = NDArray[np.uint8]
 
-LETTER, DIGIT, SIGN = 1, 2, 3
+LETTER, DIGIT, SIGN, BRACKET = 1, 2, 3, 4
+BLOCK = 1 << 18
+"""Bytes tokenised at once, where one text is no longer: what is computed for each byte stays in the cache."""
 SIGNS = b"+-*/=^<>%"
 _MASK = (1 << 64) - 1
 _BASE, _NEXT = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F
@@ -92,7 +95,7 @@ class Tokens:
     """Byte of the buffer at which each token begins."""
     ends: Array
     kinds: Array
-    """LETTER, DIGIT or SIGN."""
+    """LETTER, DIGIT, SIGN or BRACKET."""
     bounds: Array
 
     def __len__(self) -> int:
@@ -123,6 +126,7 @@ def _classes() -> Bytes:
     table[0x80:] = LETTER
     table[list(b"0123456789")] = DIGIT
     table[list(SIGNS)] = SIGN
+    table[list(b"()")] = BRACKET
     return table
 
 
@@ -156,7 +160,7 @@ def mixed(hashes: Array) -> Array:
 
     out = (hashes ^ (hashes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     out = (out ^ (out >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return out ^ (out >> np.uint64(31))
+    return np.asarray(out ^ (out >> np.uint64(31)))
 
 
 def word_hash(word: str) -> int:
@@ -177,6 +181,28 @@ def tokenise(texts: Texts) -> Tokens:
     """The tokens of all texts, in order."""
     import numpy as np
 
+    size = int(texts.offsets[-1]) if len(texts) else 0
+    cuts = np.unique([0, *np.searchsorted(texts.offsets, np.arange(BLOCK, size, BLOCK)), len(texts)])
+    if len(cuts) <= 2:
+        return _block(texts)
+    blocks = [
+        (begin, _block(Texts(texts.data[begin : texts.offsets[high]], texts.offsets[low : high + 1] - begin)))
+        for low, high in itertools.pairwise(cuts)
+        for begin in (texts.offsets[low],)
+    ]
+    before = np.cumsum([0, *(len(block.hashes) for _, block in blocks)])
+    return Tokens(
+        np.concatenate([block.hashes for _, block in blocks]),
+        np.concatenate([block.starts + begin for begin, block in blocks]),
+        np.concatenate([block.ends + begin for begin, block in blocks]),
+        np.concatenate([block.kinds for _, block in blocks]),
+        np.concatenate([[0], *(block.bounds[1:] + n for n, (_, block) in zip(before, blocks, strict=False))]),
+    )
+
+
+def _block(texts: Texts) -> Tokens:
+    import numpy as np
+
     data = _plain(texts.data)
     starts, ends, kinds = _runs(data, texts.offsets)
     sums = np.zeros(len(data) + 1, np.uint64)
@@ -194,9 +220,11 @@ def _runs(data: Bytes, offsets: Array) -> tuple[Array, Array, Array]:
     dashes = np.flatnonzero(data[1:-1] == ord("-")) + 1
     # A hyphen between letters joins words that others write apart.
     classes[dashes[(classes[dashes - 1] == LETTER) & (classes[dashes + 1] == LETTER)]] = 0
+    slashes = np.flatnonzero(data[:-1] == ord("\\")) + 1
+    classes[slashes[classes[slashes] == BRACKET]] = 0
     breaks = np.ones(len(data) + 1, bool)
     np.not_equal(classes[1:], classes[:-1], out=breaks[1:-1])
-    signs = classes == SIGN
+    signs = classes >= SIGN
     breaks[:-1] |= signs
     breaks[offsets] = True
     inside = classes != 0

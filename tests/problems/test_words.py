@@ -43,7 +43,8 @@ def test_settings_of_one_text_are_equal(a: str, b: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("a", "b"), [("3 + 4", "3 - 4"), ("1 2", "12"), ("ab", "a b"), ("a b", "b a"), ("left", ""), ("é", "e")]
+    ("a", "b"),
+    [("3 + 4", "3 - 4"), ("3 - (4 + 5)", "3 - 4 + 5"), ("1 2", "12"), ("ab", "a b"), ("a b", "b a"), ("left", ""), ("é", "e")],
 )
 def test_other_texts_are_other(a: str, b: str) -> None:
     assert not same(a, b)
