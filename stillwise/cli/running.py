@@ -53,7 +53,9 @@ def plan_parser(commands: Commands) -> None:
 
 def study_parser(commands: Commands) -> None:
     """Flags of ``study``."""
-    parser = add(commands, "study", "train several students over several seeds and write their table", _study)
+    parser = add(
+        commands, "study", "train several students over several seeds, or probe several scales, and write their table", _study
+    )
     parser.add_argument("study", metavar="STUDY", help="a study's name or a YAML file")
     parser.add_argument("--table", type=Path, metavar="FILE", help="also write the Markdown table here")
     parser.add_argument("--seeds", type=positive, metavar="N", help="how many seeds (default: the study's)")
@@ -94,12 +96,12 @@ def _check(args: argparse.Namespace) -> int:
 def _found(name: str, args: argparse.Namespace) -> str:
     from stillwise.recipe.api import Recipe, catalogue_with
     from stillwise.recipe.load import find_recipe, read_binding, sort_of
-    from stillwise.recipe.study import read_study
+    from stillwise.recipe.study import study_words
 
     path = find_recipe(name)
     sort = sort_of(path)
     if sort == "study":
-        return f"a study of {len(read_study(path).students)} students"
+        return study_words(path)
     if sort == "binding":
         return f"a binding of {len(read_binding(path, {'catalogue': catalogue_with(args.plugin)}).roles)} roles"
     recipe = Recipe.load(name, binding=args.binding, plugins=args.plugin)

@@ -14,7 +14,7 @@ from stillwise.evaluate import metrics
 from stillwise.evaluate.metrics import Measured, level_order
 from stillwise.evaluate.sections import Output, measured
 from stillwise.evaluate.shape import Condition, Contrast, Metrics, ParadigmSection
-from stillwise.evaluate.wording import level_name, number, percent_error, plain_table, points
+from stillwise.evaluate.wording import level_name, markdown_table, number, percent_error, plain_table, points
 from stillwise.records import Problem
 
 
@@ -71,7 +71,7 @@ def paradigm_tables(found: Metrics) -> list[tuple[str, list[str], list[list[str]
     return [
         table
         for scale, section in scales(found).items()
-        for table in (_condition_table(scale, section), _contrast_table(scale, section))
+        for table in (_condition_table(scale, section), *_contrast_tables(scale, section))
     ]
 
 
@@ -89,18 +89,27 @@ def _condition_table(scale: str, section: ParadigmSection) -> tuple[str, list[st
     return f"{scale}: pass@1 in % and tokens", ["", "problems", *names, *(f"{name}, tokens" for name in names)], rows
 
 
-def _contrast_table(scale: str, section: ParadigmSection) -> tuple[str, list[str], list[list[str]]]:
+def _contrast_tables(scale: str, section: ParadigmSection) -> list[tuple[str, list[str], list[list[str]]]]:
     pairs = [(to, before) for to, before in pairwise(section["order"])]
     found = {(row["to"], row["from"], row["level"]): row for row in section["contrasts"]}
     levels = list(dict.fromkeys(row["level"] for row in section["contrasts"] if row["level"] is not None))
-    head = ["", *(f"{to} − {before}, {unit} [95 %]" for unit in ("points", "tokens") for to, before in pairs)]
-    rows = []
-    for key in [*levels, None]:
-        held = [found.get((*pair, key)) for pair in pairs]
-        passed = [points(row["pass_at_1"]) if row else "–" for row in held]
-        tokens = [token_difference(row) if row else "–" for row in held]
-        rows.append([level_name(key) if key else "all", *passed, *tokens])
-    return f"{scale}: differences on the same problems", head, rows
+    head = ["", *(f"{to} − {before}" for to, before in pairs)]
+    tables = []
+    for what, cell in (("pass@1, points [95 %]", accuracy_difference), ("tokens [95 %]", token_difference)):
+        rows = [
+            [
+                level_name(key) if key else "all",
+                *(cell(found[pair]) if (pair := (*names, key)) in found else "–" for names in pairs),
+            ]
+            for key in [*levels, None]
+        ]
+        tables.append((f"{scale}: differences on the same problems, {what}", head, rows))
+    return tables
+
+
+def accuracy_difference(row: Contrast) -> str:
+    """A difference of pass@1 in points with its interval."""
+    return points(row["pass_at_1"])
 
 
 def token_difference(row: Contrast) -> str:
@@ -115,3 +124,8 @@ def token_difference(row: Contrast) -> str:
 def paradigm_text(found: Metrics) -> str:
     """The tables for a terminal; empty where nothing was probed."""
     return "\n\n".join(f"{title}\n{plain_table(head, rows)}" for title, head, rows in paradigm_tables(found))
+
+
+def paradigm_markdown(found: Metrics) -> str:
+    """The tables as Markdown; empty where nothing was probed."""
+    return "\n\n".join(f"## {title}\n\n{markdown_table(head, rows)}" for title, head, rows in paradigm_tables(found))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from stillwise.arrows import Scaffold
 from stillwise.evaluate.metrics import level_key, level_order, nothing, percentile_interval
 from stillwise.evaluate.shape import Estimate, Metrics, TitrationFacts, TitrationGroup, TitrationSection
-from stillwise.evaluate.wording import NOTHING, level_name, percent, plain_table, points
+from stillwise.evaluate.wording import NOTHING, level_name, markdown_table, percent, plain_table, points
 from stillwise.records import derive_seed
 
 if TYPE_CHECKING:
@@ -224,9 +224,19 @@ def correlation(found: Estimate) -> str:
 
 def titration_text(found: Metrics) -> str:
     """The tables for a terminal; empty where nothing was titrated."""
+    held = titrations(found).items()
+    blocks = [[_title(name, one), plain_table(HEAD, titration_table(one)), *titration_notes(one)] for name, one in held]
+    return "\n\n".join("\n".join(block) for block in blocks)
+
+
+def titration_markdown(found: Metrics) -> str:
+    """The tables as Markdown; empty where nothing was titrated."""
     blocks = []
-    for name, section in titrations(found).items():
-        how = f"{section['samples']} answers a prefix, {section['search']} search"
-        title = f"{name}: thoughts given to the {section['role']}, {how}"
-        blocks.append("\n".join([title, plain_table(HEAD, titration_table(section)), *titration_notes(section)]))
+    for name, one in titrations(found).items():
+        notes = "\n".join(f"- {note}" for note in titration_notes(one))
+        blocks.append("\n\n".join([f"## {_title(name, one)}", markdown_table(HEAD, titration_table(one)), notes]))
     return "\n\n".join(blocks)
+
+
+def _title(name: str, one: TitrationSection) -> str:
+    return f"{name}: thoughts given to the {one['role']}, {one['samples']} answers a prefix, {one['search']} search"

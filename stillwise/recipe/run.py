@@ -79,7 +79,7 @@ def run(loaded: Loaded, options: Options) -> Result:
     """Run every step that is not finished yet and publish the outputs into ``options.out``."""
     bound = bound_to(loaded, options)
     _check_until(bound, options.until)
-    check_bindings(_needed_roles(bound), bound.binding.roles)
+    check_bindings(needed_roles(bound), bound.binding.roles)
     with disk_errors(options.out):
         check_out(options.out, bound)
     folder = RunFolder(options.out)
@@ -162,7 +162,7 @@ def check_out(out: Path, loaded: Loaded) -> None:
     if out.is_dir() and any(out.iterdir()) and not (out / "work").is_dir():
         raise UserError(f"{out} holds files that are not a run's; nothing was overwritten: choose a new folder with --out")
     target = (out / "student").resolve()
-    for role in _needed_roles(loaded):
+    for role in needed_roles(loaded):
         folder = local_folder(loaded.binding.roles[role])
         if folder is not None and target in (folder.resolve(), *folder.resolve().parents):
             raise UserError(f"role {role!r} is bound to {folder}, which this run would replace; choose another --out")
@@ -173,7 +173,8 @@ def check_out(out: Path, loaded: Loaded) -> None:
         raise UserError(f"{out} holds a run of {held!r}; measure into another folder with --out")
 
 
-def _needed_roles(loaded: Loaded) -> list[str]:
+def needed_roles(loaded: Loaded) -> list[str]:
+    """The roles that a model must be bound to, in the order of use; what the recipe trains is none of them."""
     trained = loaded.method.trained_roles()
     used = [role for step in loaded.method.steps for role in step.roles]
     return [role for role in dict.fromkeys(used) if role not in trained]

@@ -1,4 +1,4 @@
-"""A study: several students over several seeds on the same traces, and one table of them.
+"""A study: several students over several seeds on the same traces, and one table of them; or one recipe at several scales.
 
 All students share one run folder, so what two of them have in common (the teachers' traces above all) is made once.
 The teachers' traces keep the run's seed; curriculum, training and evaluation take the study's seeds.
@@ -19,6 +19,7 @@ from stillwise.parts import Fields, builtin_catalogue
 from stillwise.recipe.faults import read_document
 from stillwise.recipe.load import Loaded, Override, find_binding, find_recipe, load, recipe_folder
 from stillwise.recipe.run import Options, run
+from stillwise.recipe.scales import read_scales, run_scales
 from stillwise.recipe.work import Seeds
 from stillwise.runtime.files import write_json, write_text
 from stillwise.runtime.progress import Mode
@@ -101,11 +102,16 @@ def run_study(
     from stillwise.evaluate.study import study_markdown
 
     path = find_study(name)
+    if table:
+        _check_table(table)
+    if is_of_scales(path):
+        if seeds is not None:
+            raise UserError(f"--seeds: {path.stem} is a study of scales, which trains nobody; each scale runs once")
+        options = Options(out=out, threads=threads, progress=progress)
+        return _finished(*run_scales(path, out, options), table)
     study = read_study(path)
     if seeds is not None and seeds < 1:
         raise UserError(f"seeds: {seeds} is not a whole number of at least 1")
-    if table:
-        _check_table(table)
     rows: dict[str, list[dict[str, Any]]] = {student: [] for student in study.students}
     for seed in range(seeds or study.seeds):
         steps: dict[str, int] = {}
@@ -118,9 +124,26 @@ def run_study(
     command = f"stillwise study {path.stem}"
     markdown = study_markdown(rows, reference=study.reference, title=study.about, command=command)
     write_json(out / "study.json", rows)
-    for file in [out / "study.md", *([table] if table else [])]:
-        write_text(file, markdown)
-    return StudyResult(markdown, rows)
+    write_text(out / "study.md", markdown)
+    return _finished(markdown, rows, table)
+
+
+def _finished(markdown: str, metrics: dict[str, Any], table: Path | None) -> StudyResult:
+    if table:
+        write_text(table, markdown)
+    return StudyResult(markdown, metrics)
+
+
+def is_of_scales(path: Path) -> bool:
+    """Whether a study runs one recipe at several scales, rather than training students."""
+    return "scales" in read_document(path).data
+
+
+def study_words(path: Path) -> str:
+    """What a study's file holds; raises RecipeError with all its faults."""
+    if is_of_scales(path):
+        return f"a study of {len(read_scales(path).scales)} scales"
+    return f"a study of {len(read_study(path).students)} students"
 
 
 def _check_table(table: Path) -> None:

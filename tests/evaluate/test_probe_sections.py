@@ -57,7 +57,7 @@ def test_neighbours_are_compared_in_accuracy_and_tokens_by_level() -> None:
     assert low < tokens < high
     assert [row["level"] for row in found["contrasts"]][:6] == [None, "1", "2", "3", "4", "5"]
     text = paradigm_text({"paradigms": {"tiny": found}})
-    assert "think − no_think, points" in text
+    assert "differences on the same problems, pass@1, points" in text
     assert metrics.dumps({"paradigms": {"tiny": found}})
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from stillwise.recipe.api import Recipe
 from stillwise.recipe.load import known_recipes, recipe_folder
-from stillwise.recipe.study import read_study
+from stillwise.recipe.scales import loaded_scale, read_scales
+from stillwise.recipe.study import is_of_scales, read_study
 
 TOY = """\
 roles: {reasoner: "micro:reasoner", instructor: "micro:instructor", student: "micro:student"}
@@ -62,6 +63,10 @@ def test_checks_and_plans_under_every_binding(name: str) -> None:
 
 @pytest.mark.parametrize("path", sorted((recipe_folder() / "studies").glob("*.yaml")), ids=lambda p: p.stem)
 def test_studies_name_known_recipes(path: Path) -> None:
+    if is_of_scales(path):
+        scales = read_scales(path)
+        assert all(loaded_scale(scales, scale).method.steps for scale in scales.scales.values())
+        return
     study = read_study(path)
     for student in study.students.values():
         Recipe.load(student.recipe, binding=study.binding, set={**study.set, **student.set})
