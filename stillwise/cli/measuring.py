@@ -30,6 +30,7 @@ def evaluate_parser(commands: Commands) -> None:
     parser.add_argument("--temperature", type=float, help="0 is greedy (default: the protocol's, or 0.6)")
     parser.add_argument("--max-tokens", type=positive, help="tokens to generate at most (default: the protocol's, or 16384)")
     parser.add_argument("--instruction", metavar="TEXT", help="appended to each question (default: the recipes' sentence)")
+    parser.add_argument("--best-by", action="append", metavar="SCORER", help="also report the best of n by this score")
     machine_flags(parser)
 
 
@@ -43,7 +44,7 @@ def compare_parser(commands: Commands) -> None:
 
 def import_parser(commands: Commands) -> None:
     """Flags of ``import``."""
-    parser = add(commands, "import", "read existing reasoning traces, and verify them where a reference exists", _import)
+    parser = add(commands, "import", "read existing reasoning traces; verified ones get figures and a report", _import)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--verify", action="store_true", help="grade the answers")
@@ -60,7 +61,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 def _request(args: argparse.Namespace) -> Measure:
     from stillwise.recipe.measure import on_benchmarks, on_problems
 
-    given = {name: getattr(args, name) for name in ("samples", "temperature", "max_tokens", "instruction")}
+    given = {name: getattr(args, name) for name in ("samples", "temperature", "max_tokens", "instruction", "best_by")}
     fields = {name: value for name, value in given.items() if value is not None}
     if args.problems is None:
         if args.column:

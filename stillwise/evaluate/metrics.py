@@ -50,6 +50,8 @@ NUMBER_LIST = re.compile(r"\[\n([-+.eE\d,\s]*)\]")
 """A list of numbers as the indented writer breaks it; strings hold no raw line break, so none can match."""
 AVERAGE = "average"
 DDOF = 1
+LOWEST = " (lowest)"
+"""Behind a score's name where the sample with the lowest score was chosen."""
 STRICTNESS = (0.5, 0.75, 1.0)
 """The shares of correct samples that G-Pass@k asks for."""
 
@@ -103,10 +105,14 @@ def all_g_pass(groups: Iterable[Sequence[Measured]]) -> dict[str, Estimate]:
 
 
 def best_of_n(rows: Sequence[Measured]) -> dict[str, Estimate]:
-    """By score: the share of problems whose sample with the highest score is right."""
+    """By score, highest and lowest: the share of problems whose sample with that score is right."""
     names = sorted({name for row in rows for name in row.scores})
     groups = by_problem(rows).values()
-    return {name: estimate([best_share(group, name) for group in groups], share=True) for name in names}
+    return {
+        f"{name}{LOWEST if lowest else ''}": estimate([best_share(group, name, lowest=lowest) for group in groups], share=True)
+        for name in names
+        for lowest in (False, True)
+    }
 
 
 def rule_shares(rows: Sequence[Measured]) -> dict[str, Estimate]:

@@ -96,7 +96,8 @@ class Measurement(TypedDict):
     maj_ties: int
     """Problems whose vote was tied."""
     best_of_n: dict[str, Estimate]
-    """By score: share of problems whose sample with the highest score is right (ties go to the earliest sample)."""
+    """By score: share of problems whose sample with the highest score is right (ties go to the earliest sample); under the
+    name with ``(lowest)`` the same for the lowest score."""
     tokens: Lengths
     truncated_rate: Estimate
     no_answer_rate: Estimate

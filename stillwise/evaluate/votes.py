@@ -105,8 +105,8 @@ def _wins(votes: tuple[int, ...]) -> bool:
     return bool(counts) and counts.most_common(1)[0][0] == 0
 
 
-def best_share(rows: Sequence[Measured], score: str) -> float:
-    """1 if the sample with the highest score is right, else 0; a sample without the score cannot win."""
+def best_share(rows: Sequence[Measured], score: str, *, lowest: bool = False) -> float:
+    """1 if the sample with the highest (or lowest) score is right, else 0; a sample without the score cannot win."""
     scored = [row for row in rows if score in row.scores]
-    best = max(scored, key=lambda row: row.scores[score], default=None)
+    best = max(scored, key=lambda row: -row.scores[score] if lowest else row.scores[score], default=None)
     return float(best is not None and best.correct)

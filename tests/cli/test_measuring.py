@@ -106,3 +106,29 @@ def test_a_file_of_ones_own_and_problems_made_on_the_spot(data: Path, tmp_path: 
 def test_the_listing_of_benchmarks(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--benchmarks"]) == 0
     assert "livecodebench_v2" in capsys.readouterr().out
+
+
+def test_the_best_of_n_by_a_score(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = evaluated(data, "good", tmp_path / "m", "--samples", "2", "--best-by", "rethink_words")
+    best = found["evaluation"]["measured"]["benchmarks"]["aime24"]["best_of_n"]
+    assert {name: (one["value"], one["n"]) for name, one in best.items()} == {
+        "rethink_words": (1.0, 6),
+        "rethink_words (lowest)": (1.0, 6),
+    }
+    base = ["evaluate", f"scripted:{data / 'good'}.script.jsonl", "--problems", str(data / "math500.jsonl")]
+    assert "no Scorer is called 'rethink'" in failing([*base, "--best-by", "rethink", "--out", str(tmp_path / "n")], capsys)
+
+
+def test_imported_traces_are_measured_and_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, wrong in (("old", 8), ("new", 0)):
+        rows = [
+            {"problem": f"{n} + 1?", "answer": str(n + 1), "thinking": "Add.", "content": f"\\boxed{{{n + 1 + (n < wrong)}}}"}
+            for n in range(20)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        assert main(["import", str(tmp_path / f"{name}.jsonl"), "--verify", "--out", str(tmp_path / name)]) == 0
+        assert (tmp_path / name / "report.html").is_file()
+    capsys.readouterr()
+    assert main(["compare", str(tmp_path / "old"), str(tmp_path / "new")]) == 0
+    assert "imported: new is higher than old, +40.0" in capsys.readouterr().out
+    assert main(["report", str(tmp_path / "new")]) == 0

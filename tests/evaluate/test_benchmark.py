@@ -141,3 +141,17 @@ def test_two_runs_are_equal() -> None:
     first, _ = measured(PassAt1(samples=2), sums(3), Counted())
     again, _ = measured(PassAt1(samples=2), sums(3), Counted())
     assert first == again
+
+
+def test_samples_are_scored_by_class_and_by_what_the_best_is_chosen_by() -> None:
+    problems = sums(3)
+    found, _ = measured(PassAt1(samples=6, max_tokens=20), problems, Counted())
+    part = PassAt1.model_validate({"best_by": ["rethink_words"]})
+    scores = part.scores(problems, found, tools(ScriptedModel(answer), Counted()))
+    classes = {trace: score.value for trace, score in scores if score.name == "answer_class"}
+    for one in found:
+        assert one.verdict is not None
+        expected = {Outcome.CORRECT: 0.0, Outcome.INCORRECT: 1.0}.get(one.verdict.outcome)
+        assert classes.get(one.trace.id) == expected
+    assert {score.name for _, score in scores} == {"answer_class", "rethink_words"}
+    assert sum(score.name == "rethink_words" for _, score in scores) == len(found)

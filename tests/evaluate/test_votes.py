@@ -85,6 +85,8 @@ def test_the_best_by_score_wins_and_ties_go_to_the_earliest() -> None:
     scored = [replace(row, scores={"reward": value}) for row, value in zip(rows, (0.1, 0.9, 0.9), strict=True)]
     assert votes.best_share(scored, "reward") == 1
     assert votes.best_share(scored[:1], "reward") == 0
+    assert votes.best_share(scored, "reward", lowest=True) == 0
+    assert votes.best_share(scored[1:], "reward", lowest=True) == 1
     assert votes.best_share(rows, "reward") == 0
 
 
