@@ -8,7 +8,7 @@ from typing import Any
 
 from stillwise.evaluate import views, views_outcomes, views_probes, views_tokens
 from stillwise.evaluate.shape import Metrics
-from stillwise.evaluate.view_kinds import Figure, Table, benchmarks, section
+from stillwise.evaluate.view_kinds import Figure, Table, section
 from stillwise.evaluate.wording import level_name, levels_of
 
 Block = Figure | Table
@@ -41,13 +41,14 @@ def _present(blocks: Iterable[Block | None]) -> list[Block]:
 
 
 def _evaluation(metrics: Metrics) -> list[Block]:
-    names = benchmarks(metrics)
+    names = views.ordered_benchmarks(metrics)
     per_benchmark = [
         figure(metrics, name)
         for name in names
         for figure in (views.accuracy_figure, views_tokens.tokens_figure, views_tokens.pass_at_k_figure)
     ]
-    return _present([*per_benchmark, views.comparison_table(metrics)])
+    tables = [views.comparison_table(metrics), views_tokens.votes_table(metrics)]
+    return _present([views.summary_table(metrics), *per_benchmark, *tables])
 
 
 def _modes(metrics: Metrics) -> list[Block]:

@@ -16,6 +16,7 @@ from stillwise.evaluate.view_kinds import (
     Entry,
     Figure,
     Table,
+    benchmarks,
     evaluations,
     legend_of,
     ordered,
@@ -24,6 +25,7 @@ from stillwise.evaluate.view_kinds import (
     series,
 )
 from stillwise.evaluate.wording import (
+    NOTHING,
     level_name,
     levels_of,
     number,
@@ -87,6 +89,7 @@ def accuracy_figure(metrics: Metrics, benchmark: str) -> Figure | None:
         "problems",
         "pass@1 ± s.e., %",
         "95 % interval",
+        "samples drawn too",
         "s.d. over runs",
         "tokens",
         "truncated",
@@ -97,7 +100,8 @@ def accuracy_figure(metrics: Metrics, benchmark: str) -> Figure | None:
         title=title,
         drawings=[("", Bars(title=title, categories=tuple(levels), series=tuple(drawn)))],
         legend=legend_of([(one.name, one.place) for one in drawn], marked=False),
-        note="Share of correct samples (pass@1), mean over problems; whiskers are 95 % intervals.",
+        note="Share of correct samples (pass@1), mean over problems; whiskers are 95 % intervals over problems. “Samples drawn "
+        "too” is the wider interval that resamples each problem’s samples as well.",
         head=head,
         body=body,
     )
@@ -118,11 +122,33 @@ def _measured_cells(group: Measurement) -> list[str]:
     return [
         percent_error(group["pass_at_1"]),
         percent_interval(group["pass_at_1"]),
+        percent_interval(group["pass_at_1_cluster"]) if "pass_at_1_cluster" in group else NOTHING,
         percent(group["std_over_runs"]),
         number(group["tokens"]["mean"]["value"]),
         percent(group["truncated_rate"]["value"]),
         percent(group["no_answer_rate"]["value"]),
     ]
+
+
+def summary_table(metrics: Metrics) -> Table | None:
+    """Every model on every benchmark and their unweighted average, where there are several benchmarks."""
+    names = ordered_benchmarks(metrics)
+    if len(names) < 2:
+        return None
+    body = [
+        [name, *(percent_error(one["benchmarks"][b]["pass_at_1"]) if b in one["benchmarks"] else "–" for b in names),
+         percent_error(one["average"])]
+        for name, one in evaluations(metrics).items()
+    ]  # fmt: skip
+    note = "pass@1 in percent ± standard error over problems; the average weighs benchmarks equally."
+    return Table(title="All benchmarks", head=("model", *names, "average"), body=body, note=note)
+
+
+def ordered_benchmarks(metrics: Metrics) -> list[str]:
+    """Benchmarks in the recipe's order, those that it does not name last."""
+    found = benchmarks(metrics)
+    named = [name for name in metrics.get("order", {}).get("benchmarks", []) if name in found]
+    return named + [name for name in found if name not in named]
 
 
 def comparison_table(metrics: Metrics) -> Table | None:

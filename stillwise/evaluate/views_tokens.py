@@ -126,6 +126,27 @@ def _k_cells(row: tuple[str, Estimate, Estimate | None]) -> list[str]:
     return [key, percent_error(passed), percent_interval(passed), percent_error(majority) if majority else "–"]
 
 
+def votes_table(metrics: Metrics) -> Table | None:
+    """What all samples of a problem are worth together: majority, best by score, and how often most of k are right."""
+    rows = [(name, b, m) for name, one in evaluations(metrics).items() for b, m in one["benchmarks"].items()]
+    held = [(name, b, m) for name, b, m in rows if m["samples"] > m["problems"]]
+    if not held:
+        return None
+    scores, shares = (sorted({key for *_, m in held for key in _found(m, field)}) for field in ("best_of_n", "g_pass_at_k"))
+    head = ("model", "benchmark", "samples", "avg@n, %", "maj@n, %", "tied votes", *(f"best by {key}, %" for key in scores),
+            *(f"G-Pass@{key}, %" for key in shares))  # fmt: skip
+    body = [[name, b, *_vote_cells(m, scores, shares)] for name, b, m in held]
+    note = "n is every sample of a problem. G-Pass@k at a share: the chance that at least that share of k samples is right."
+    return Table(title="Several samples together", head=head, body=body, note=note)
+
+
+def _vote_cells(one: Measurement, scores: Sequence[str], shares: Sequence[str]) -> list[str]:
+    chosen = [_found(one, "best_of_n").get(key) for key in scores] + [_found(one, "g_pass_at_k").get(key) for key in shares]
+    ties: Mapping[str, Any] = one
+    first = [percent_error(one["pass_at_1"]), percent_error(one["maj_at_n"]), number(ties.get("maj_ties"))]
+    return [f"{one['samples']:,}", *first, *(percent_error(found) if found else "–" for found in chosen)]
+
+
 def length_figures(metrics: Metrics) -> list[Figure]:
     """How long the answers of each output and each measured model are, right and wrong ones apart."""
     held = section(metrics, "lengths")

@@ -239,3 +239,24 @@ def test_a_long_cell_is_cut_on_the_page_only() -> None:
     cut = Room().rows(Table(title="t", head=("a",), body=[["x" * 1_000]]))
     assert cut.body[0][0].endswith("…")
     assert len(cut.body[0][0]) == 300
+
+
+def test_several_benchmarks_stand_in_one_table_with_their_average(run: dict[str, Any]) -> None:
+    more = copy.deepcopy(run)
+    for section in more["evaluation"].values():
+        section["benchmarks"]["other"] = section["benchmarks"]["sums"]
+    more["order"]["benchmarks"] = ["sums", "other"]
+    [summary] = [one for _, one in pages.tables(more) if one.title == "All benchmarks"]  # type: ignore[arg-type]
+    assert summary.head == ("model", "sums", "other", "average")
+    assert [row[0] for row in summary.body] == ["before", "after"]
+    assert "All benchmarks" not in render(run)
+
+
+def test_votes_stand_together_where_there_are_several_samples(run: dict[str, Any]) -> None:
+    [votes] = [one for _, one in pages.tables(run) if one.title == "Several samples together"]  # type: ignore[arg-type]
+    majority = run["evaluation"]["after"]["benchmarks"]["sums"]["maj_at_n"]
+    assert f"{100 * majority['value']:.1f} ± {100 * majority['se']:.1f}" in votes.body[1]
+    less = copy.deepcopy(run)
+    for section in less["evaluation"].values():
+        section["benchmarks"]["sums"]["samples"] = section["benchmarks"]["sums"]["problems"]
+    assert "Several samples together" not in render(less)
