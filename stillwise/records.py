@@ -36,6 +36,8 @@ class AnswerKind(StrEnum):
     CHOICE = "choice"
     SET = "set"
     TEXT = "text"
+    ROLES = "roles"
+    """Who is a knight and who a knave."""
     CODE_TESTS = "code_tests"
     GYM = "gym"
     """Scored by the reasoning-gym generator that made the problem; ``Problem.scorer`` holds its entry."""

@@ -6,12 +6,14 @@ Speaks on its standard pipes: chunks come in as an eight-byte length and a pickl
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import resource
 import signal
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import IO, Any
@@ -35,11 +37,20 @@ def main(timeout_s: float, memory: int) -> None:
         verifier.warm()
         _reply(replies, {"ready": True})
         for problem, trace in pairs:
-            # The kernel ends the process when its CPU time is spent: no Python code can swallow or outlast that.
-            signal.setitimer(signal.ITIMER_PROF, timeout_s)
+            _allow(timeout_s)
             verdict = verifier.verify(problem, trace)
             signal.setitimer(signal.ITIMER_PROF, 0)
             _reply(replies, asdict(verdict))
+
+
+def _allow(seconds: float) -> None:
+    """CPU time for one check, from now on. The kernel ends the process when it is spent: no Python code can outlast that.
+
+    The timer is exact but a library could reset it. RLIMIT_CPU counts whole seconds of the process's whole life, so its soft
+    limit moves up with every check: to what is used, and this check's time, and one second of rounding.
+    """
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    _limit(resource.RLIMIT_CPU, math.ceil(time.process_time() + seconds) + 1)
 
 
 def _limit(which: int, value: int) -> None:

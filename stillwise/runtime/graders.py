@@ -32,6 +32,7 @@ START_LIMIT_S = 120.0
 """Time to start and to load the verifier's packages, on a busy machine too."""
 EXIT_GRACE_S = 5.0
 MAX_CHUNK = 32
+MAX_KNOWN = 100_000
 _GRADER = "pool@1"
 _KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 """What a worker sees of the environment: no keys or tokens."""
@@ -51,6 +52,8 @@ class GraderPool:
     memory: int = 2 << 30
     """Bytes of address space for one worker."""
     _running: list[_Worker] = field(default_factory=list, init=False, repr=False)
+    _known: dict[tuple[str, str], Verdict] = field(default_factory=dict, init=False, repr=False)
+    """Verdicts by (the verifier's fingerprint, the pair's key): a second sample with the same answer costs nothing."""
 
     def __post_init__(self) -> None:
         weakref.finalize(self, _end_all, self._running)
@@ -71,7 +74,25 @@ class GraderPool:
         Raises StillwiseError where workers cannot start at all.
         """
         verdicts = [verifier.quick(problem, trace) for problem, trace in pairs]
-        todo = [i for i, verdict in enumerate(verdicts) if verdict is None]
+        keys = {i: self._key(verifier, *pairs[i]) for i, verdict in enumerate(verdicts) if verdict is None}
+        first = {key: i for i, key in reversed(keys.items()) if key not in self._known}
+        todo = [i for i, key in keys.items() if key not in self._known and (key[1] == "" or first[key] == i)]
+        found = self._graded(verifier, pairs, todo)
+        for i, key in keys.items():
+            verdicts[i] = found.get(i) or self._known.get(key) or found[first[key]]
+        self._keep({keys[i]: verdict for i, verdict in found.items()})
+        return [verdict for verdict in verdicts if verdict is not None]
+
+    def _key(self, verifier: Verifier, problem: Problem, trace: Trace) -> tuple[str, str]:
+        return verifier.fingerprint, verifier.alike(problem, trace) or ""
+
+    def _keep(self, found: dict[tuple[str, str], Verdict]) -> None:
+        """Remembers what would come out again; a worker's death may have another cause, so it is tried anew."""
+        if len(self._known) > MAX_KNOWN:
+            self._known.clear()
+        self._known.update({key: verdict for key, verdict in found.items() if key[1] and verdict.outcome is not Outcome.FAILED})
+
+    def _graded(self, verifier: Verifier, pairs: Sequence[Pair], todo: list[int]) -> dict[int, Verdict]:
         job = _Job(verifier, pairs, deque(_chunks(todo, self.workers)))
         try:
             while job.queue or any(worker.waiting for worker in self._running):
@@ -80,7 +101,7 @@ class GraderPool:
         except BaseException:
             self.close()
             raise
-        return [verdict if verdict is not None else job.verdicts[i] for i, verdict in enumerate(verdicts)]
+        return job.verdicts
 
     def _assign(self, job: _Job) -> None:
         """Gives each idle worker a chunk; starts workers as long as chunks are left."""
@@ -114,7 +135,7 @@ class GraderPool:
                 raise StillwiseError(f"a grader's worker process cannot start: {words or f'exit code {code}'}")
             job.queue.appendleft(list(worker.waiting))
             return
-        spent = late or code == -signal.SIGPROF
+        spent = late or code in (-signal.SIGPROF, -signal.SIGXCPU)
         job.verdicts[worker.waiting.popleft()] = _timed_out(self.timeout_s) if spent else _failed(code, words)
         if worker.waiting:
             job.queue.appendleft(list(worker.waiting))

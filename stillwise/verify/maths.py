@@ -1,100 +1,109 @@
-"""Mathematical answers: exact comparison first, then Math-Verify's symbolic one."""
+"""Mathematical answers: read and compared here by kind, exactly and at many digits; Math-Verify where that cannot tell."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import re
-from decimal import Decimal
-from functools import cache
-from typing import Any, ClassVar
+from typing import ClassVar
+
+from pydantic import Field
 
 from stillwise.arrows import Verifier
 from stillwise.records import Problem, Trace, Verdict
-from stillwise.verify.answers import Found, comparable, decided, undecided
-
-EXACT = "exact@1"
-_NOISE = re.compile(r"\\left(?![a-z])|\\right(?![a-z])|\\[!,;: ]|\$|\\\$|\s+|(?<=\d),(?=\d{3}(?:\D|$))")
-_PLAIN = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?")
+from stillwise.verify.answers import Found, comparable, decided, in_prose, is_bare, undecided
+from stillwise.verify.compare import VERSION, same
+from stillwise.verify.policy import FractionPolicy, Mode, OrderPolicy, PercentPolicy, Policy, UnitPolicy, declared
+from stillwise.verify.symbolic import parsed, symbolically_same, version
 
 
 class Maths(Verifier):
-    """Whether the marked answer equals the reference: as a string, as a decimal number, else symbolically (Math-Verify).
+    r"""Whether the answer equals the reference: as text, as an exact number, by kind at sixty digits, else by Math-Verify.
 
-    ``verify`` may take for ever on a hostile answer (a tower of powers): call it through a grader pool, which kills.
+    ``quick`` is bounded in all it does. ``verify`` may take for ever where Math-Verify must decide: call it through a grader
+    pool, which kills. A problem may declare its own kind, tolerance and policies (``stillwise.verify.policy.declared``).
     """
 
     kind: ClassVar[str] = "maths"
-    anchored_only: bool = True
-    r"""Accept only an answer that the model marked (``\boxed{}``, an "answer is" line); rejection sampling wants no guesses."""
+    revision: ClassVar[int] = 2
+    mode: Mode = "precision"
+    """precision (rejection sampling): exact, anchored, both directions. recall (evaluation): lenient where notation differs."""
+    anchored_only: bool | None = None
+    r"""Accept only an answer that the model marked (``\boxed{}``, an "answer is" line). Unset: in precision, not in recall."""
+    percent: PercentPolicy | None = None
+    """One side has a percent sign. sign: 28% = 28; value: 28% = 0.28; either; strict: both or none. Unset: sign in precision,
+    either in recall."""
+    units: UnitPolicy = "agree"
+    """agree: a unit may be missing, two different ones differ; strict: both or none; ignore."""
+    order: OrderPolicy = "brackets"
+    """brackets: (1, 2) is ordered, {1, 2} and a bare 1, 2 are not; ordered: bare lists too; unordered: nothing is."""
+    fractions: FractionPolicy = "any"
+    """reduced: a fraction that is not in lowest terms equals only itself."""
+    relative_tolerance: float = Field(default=0.0, ge=0)
+    """A number may be off by this share of the larger one; 0 is exact."""
+    absolute_tolerance: float = Field(default=0.0, ge=0)
+    """A number may be off by this much (OlympiadBench's ``error``); 0 is exact."""
     float_rounding: int = 6
-    """Decimal places to which inexact numbers are compared (Math-Verify's default)."""
-    strict: bool = True
-    """Sets, intervals and relations must agree in kind and variables (Math-Verify's default)."""
+    """Places to which a number that is written as a decimal is compared with another (Math-Verify's default)."""
+    rounded_reference: bool = False
+    """A decimal reference stands for every exact answer that rounds to it: 33.3 for 100/3."""
 
     def verify(self, problem: Problem, trace: Trace) -> Verdict:
         """CORRECT, INCORRECT, or UNDECIDED with the reason (no answer, an unreadable reference)."""
-        found = comparable(problem, trace, self.anchored_only, EXACT)
-        if isinstance(found, Verdict):
-            return found
-        same = exactly_equal(problem.answer or "", found.text)
-        return self._symbolic(problem.answer or "", found) if same is None else decided(same, found, EXACT)
+        known = self._known(problem, trace)
+        if isinstance(known, Verdict):
+            return known
+        right, remark = symbolically_same(problem.answer or "", known.text, self._policy(problem))
+        return undecided(known, version(), remark or "") if right is None else decided(right, known, version(), remark)
 
     def quick(self, problem: Problem, trace: Trace) -> Verdict | None:
-        """The verdict where an exact comparison decides: equal strings, or two plain decimal numbers."""
-        found = comparable(problem, trace, self.anchored_only, EXACT)
+        """The verdict where the reader here can tell: nearly always."""
+        known = self._known(problem, trace)
+        return known if isinstance(known, Verdict) else None
+
+    def _known(self, problem: Problem, trace: Trace) -> Verdict | Found:
+        """The verdict where the reader here can tell, else the answer that it could not compare."""
+        found = comparable(problem, trace, self._anchored, VERSION)
         if isinstance(found, Verdict):
             return found
-        same = exactly_equal(problem.answer or "", found.text)
-        return None if same is None else decided(same, found, EXACT)
+        reference, policy = problem.answer or "", self._policy(problem)
+        right = same(reference, found.text, policy)
+        if (
+            not right
+            and found.rule in ("answer_line", "answer_tag")
+            and (value := in_prose(found.text))
+            and not is_bare(found.text)
+        ):
+            found = Found(found.rule, value)
+            right = same(reference, value, policy)
+        return found if right is None else decided(right, found, VERSION)
+
+    def alike(self, problem: Problem, trace: Trace) -> str | None:
+        """Reference, declaration and answer: pairs that agree in them have one verdict."""
+        found = comparable(problem, trace, self._anchored, VERSION)
+        return (
+            None
+            if isinstance(found, Verdict)
+            else "\0".join((problem.answer or "", problem.scorer or "", found.rule, found.text))
+        )
 
     def warm(self) -> None:
         """Loads sympy, Math-Verify and its grammar."""
-        _parsed("x + 1")
+        parsed("x + 1")
 
-    def _symbolic(self, reference: str, found: Found) -> Verdict:
-        from math_verify import verify
+    @property
+    def _anchored(self) -> bool:
+        return self.mode == "precision" if self.anchored_only is None else self.anchored_only
 
-        grader = f"math-verify@{_version()}"
-        gold, answer = _parsed(reference), _parsed(found.text)
-        if not gold:
-            return undecided(found, grader, "the reference answer cannot be read as mathematics")
-        right = bool(answer) and verify(
-            gold, answer, float_rounding=self.float_rounding, strict=self.strict, timeout_seconds=None
+    def _policy(self, problem: Problem) -> Policy:
+        return declared(problem, self._base_policy())
+
+    def _base_policy(self) -> Policy:
+        return Policy(
+            mode=self.mode,
+            percent=self.percent or ("sign" if self.mode == "precision" else "either"),
+            units=self.units,
+            order=self.order,
+            fractions=self.fractions,
+            relative_tolerance=self.relative_tolerance,
+            absolute_tolerance=self.absolute_tolerance,
+            float_rounding=self.float_rounding,
+            rounded_reference=self.rounded_reference,
         )
-        return decided(right, found, grader, None if answer else "the answer cannot be read as mathematics")
-
-
-def exactly_equal(reference: str, answer: str) -> bool | None:
-    """Equal as normalised strings: True. Both plain decimals: whether equal as numbers. Else None: unknown."""
-    left, right = normalised(reference), normalised(answer)
-    if left == right:
-        return True
-    if _PLAIN.fullmatch(left) and _PLAIN.fullmatch(right):
-        return Decimal(left) == Decimal(right)
-    return None
-
-
-def normalised(answer: str) -> str:
-    r"""The answer without what is only typography: spaces, ``\left``, dollar signs, thousands commas, a final full stop."""
-    bare = _NOISE.sub("", answer.replace("−", "-")).rstrip(".")
-    return bare.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
-
-
-@cache
-def _version() -> str:
-    return importlib.metadata.version("math-verify")
-
-
-def _parsed(answer: str) -> list[Any]:
-    """Math-Verify's reading of one answer, as LaTeX only: its reader of plain expressions evaluates text."""
-    import logging
-
-    from math_verify import LatexExtractionConfig, parse
-
-    for name in ("math_verify.parser", "math_verify.grader"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    text = f"\\boxed{{{answer}}}"
-    found: list[Any] = parse(
-        text, extraction_config=[LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None
-    )
-    return found

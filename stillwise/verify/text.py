@@ -1,69 +1,96 @@
-"""Answers compared as words, and letters of a multiple choice."""
+"""Answers compared as words: yes and no, short texts, several accepted references, overlap of tokens."""
 
 from __future__ import annotations
 
+import json
 import re
-import unicodedata
-from typing import ClassVar
+import string
+from collections import Counter
+from typing import ClassVar, Literal
+
+from pydantic import Field
 
 from stillwise.arrows import Verifier
 from stillwise.records import Problem, Trace, Verdict
-from stillwise.verify.answers import comparable, decided, undecided
+from stillwise.verify.answers import comparable, decided, solution_of
+from stillwise.verify.words import words
 
-_TEXT_GRADER = "text@1"
-_CHOICE_GRADER = "choice@1"
-_WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf|operatorname)\s*\{([^{}]*)\}")
-_LETTER = re.compile(r"\(?([A-Za-z])\)?(?![A-Za-z0-9])")
+_GRADER = "text@2"
+_SAYS = {
+    **dict.fromkeys(("yes", "true", "correct", "right", "y"), "yes"),
+    **dict.fromkeys(("no", "false", "incorrect", "wrong", "n"), "no"),
+    **dict.fromkeys(("unknown", "uncertain", "undetermined", "cannot be determined"), "unknown"),
+}
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_PUNCTUATION = str.maketrans(string.punctuation, " " * len(string.punctuation))
+_MAX_WHOLE_CHARS = 300
 
 
 class Text(Verifier):
-    """Whether the marked answer and the reference are the same words, whatever their case, spacing and final stop."""
+    """Whether the answer and a reference are the same words (SQuAD's normal form: no case, articles or punctuation).
+
+    A reference that is a JSON list of strings names several accepted answers. Yes and true, no and false are one word each.
+    """
 
     kind: ClassVar[str] = "text"
+    revision: ClassVar[int] = 2
     anchored_only: bool = True
-    """Accept only an answer that the model marked."""
+    """Accept only an answer that the model marked; otherwise a short solution is an answer too."""
+    overlap: float = Field(default=1.0, gt=0, le=1)
+    """The token F1 with a reference from which an answer counts; 1 wants the same words. The F1 stands in the detail."""
+    logic: Literal["agree", "literal"] = "agree"
+    """agree: yes is true and no is false; literal: they are different words."""
 
     def verify(self, problem: Problem, trace: Trace) -> Verdict:
-        """CORRECT, INCORRECT, or UNDECIDED with the reason."""
-        found = comparable(problem, trace, self.anchored_only, _TEXT_GRADER)
+        """CORRECT, INCORRECT with the token F1, or UNDECIDED with the reason."""
+        found = comparable(problem, trace, self.anchored_only, _GRADER, prose=True)
         if isinstance(found, Verdict):
             return found
-        return decided(words(found.text) == words(problem.answer or ""), found, _TEXT_GRADER)
+        accepted = references(problem.answer or "")
+        given = [found.text]
+        solution = (solution_of(trace) or "").strip()
+        if not self.anchored_only and len(solution) <= _MAX_WHOLE_CHARS:
+            given.append(solution)
+        score = max(self._score(reference, answer) for reference in accepted for answer in given)
+        return decided(score >= self.overlap, found, _GRADER, None if score == 1 else f"F1 {score:.3f}")
 
     def quick(self, problem: Problem, trace: Trace) -> Verdict | None:
         """Always a verdict: comparing words costs nothing."""
         return self.verify(problem, trace)
 
+    def _score(self, reference: str, answer: str) -> float:
+        wanted, given = words(reference), words(answer)
+        if self.logic == "agree" and wanted in _SAYS:
+            first = given.split(",")[0].split(".")[0].strip()
+            says = _SAYS.get(given) or _SAYS.get(first) or _SAYS.get(first.split(" ")[0] if first else "")
+            return float(says == _SAYS[wanted])
+        return token_f1(reference, answer)
 
-class Choice(Verifier):
-    r"""Whether the marked letter is the reference's: ``B``, ``(b)``, ``B) because``, ``\text{B}``."""
 
-    kind: ClassVar[str] = "choice"
-    anchored_only: bool = True
-    """Accept only an answer that the model marked."""
-
-    def verify(self, problem: Problem, trace: Trace) -> Verdict:
-        """CORRECT, INCORRECT, or UNDECIDED where no letter stands first in the answer."""
-        found = comparable(problem, trace, self.anchored_only, _CHOICE_GRADER)
-        if isinstance(found, Verdict):
+def references(answer: str) -> list[str]:
+    """The accepted answers: the strings of a JSON list, else the one that is written."""
+    if answer.lstrip().startswith("["):
+        try:
+            found = json.loads(answer)
+        except ValueError:
+            return [answer]
+        if isinstance(found, list) and found and all(isinstance(item, str) for item in found):
             return found
-        given, wanted = letter(found.text), letter(problem.answer or "")
-        if given is None or wanted is None:
-            return undecided(found, _CHOICE_GRADER, "no letter of a choice" if wanted else "the reference is not a letter")
-        return decided(given == wanted, found, _CHOICE_GRADER)
-
-    def quick(self, problem: Problem, trace: Trace) -> Verdict | None:
-        """Always a verdict: comparing letters costs nothing."""
-        return self.verify(problem, trace)
+    return [answer]
 
 
-def words(answer: str) -> str:
-    """The words of an answer: Unicode-normalised, in lower case, one space between, no marks at the ends."""
-    bare = _WRAPPED.sub(r"\1", unicodedata.normalize("NFKC", answer)).casefold()
-    return " ".join(bare.split()).strip(" .,;:!\"'`*$")
+def plain_words(text: str) -> list[str]:
+    """Words in lower case without articles and punctuation (SQuAD, arXiv 1606.05250, its evaluation script)."""
+    bare = _ARTICLES.sub(" ", words(text).translate(_PUNCTUATION))
+    return bare.split()
 
 
-def letter(answer: str) -> str | None:
-    """The letter that an answer begins with, in upper case."""
-    match = _LETTER.match(_WRAPPED.sub(r"\1", answer).strip(" *$"))
-    return match[1].upper() if match else None
+def token_f1(reference: str, answer: str) -> float:
+    """The harmonic mean of precision and recall over words, counted with repeats; two empty texts agree."""
+    wanted, given = plain_words(reference), plain_words(answer)
+    if not wanted or not given:
+        return float(wanted == given)
+    shared = sum((Counter(wanted) & Counter(given)).values())
+    if wanted == given:
+        return 1.0
+    return min(2 * shared / (len(wanted) + len(given)), 1.0 - 1e-9)

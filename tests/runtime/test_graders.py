@@ -36,6 +36,15 @@ class Puppet(Verifier):
                     pass
             case "sleep":
                 time.sleep(1000)
+            case "spin without a timer":
+                signal.setitimer(signal.ITIMER_PROF, 0)
+                while True:
+                    pass
+            case "work" | "nearly":
+                until = time.process_time() + (0.002 if trace.text == "work" else 0.3)
+                while time.process_time() < until:
+                    pass
+                return Verdict(outcome=Outcome.CORRECT, detail=repr(time.process_time()))
             case "eat":
                 return Verdict(outcome=Outcome.CORRECT, detail=str(len(bytearray(8 << 30))))
             case "secret":
@@ -94,10 +103,49 @@ def test_a_sleeping_worker_is_killed_by_the_clock() -> None:
     assert time.monotonic() - start < 60
 
 
-def test_a_tower_of_powers_costs_only_its_own_limit(pool: GraderPool) -> None:
-    hostile = [r"\boxed{9^{9^{9^{9}}}}", "\\boxed{" + "{" * 100_000 + "}" * 100_001, "x" * 5_000_000 + r" \boxed{1+x}"]
+def test_hostile_answers_cost_their_own_limit_and_nothing_else(pool: GraderPool) -> None:
+    tower = "9^{9^{9^{9}}}"
+    hostile = [f"\\boxed{{{tower}}}", "\\boxed{" + "{" * 1_000_000 + "}" * 1_000_001, "x" * 5_000_000 + r" \boxed{1+x}"]
+    start = time.process_time()
     found = pool.verify(Maths(), [pair(text, "x+1") for text in [r"\boxed{x+1+0}", *hostile, r"\boxed{x-1}"]])
-    assert [verdict.outcome.value for verdict in found] == ["correct", "timed_out", "undecided", "correct", "incorrect"]
+    assert [verdict.outcome.value for verdict in found] == ["correct", "incorrect", "undecided", "correct", "incorrect"]
+    assert time.process_time() - start < 5
+    # Where only Math-Verify can read the reference, it is asked, and hangs.
+    asked = [pair(text, r"\sum_{k=1}^{3} k") for text in (hostile[0], r"\boxed{6}")]
+    assert [verdict.outcome.value for verdict in pool.verify(Maths(), asked)] == ["timed_out", "correct"]
+
+
+def test_the_thousandth_check_of_one_worker_has_its_whole_time_and_no_more() -> None:
+    with GraderPool(workers=1, timeout_s=0.5) as small:
+        found = small.verify(Puppet(), [pair("work")] * 1000)
+        assert {verdict.outcome for verdict in found} == {Outcome.CORRECT}
+        worker = small._running[0].process.pid
+        assert len({verdict.detail for verdict in found}) == 1000, "every check ran"
+        # A thousand checks have used far more than one check's limit, in the life of one process.
+        assert float(max(float(verdict.detail or 0) for verdict in found)) > 2
+        long = small.verify(Puppet(), [pair("nearly"), pair("spin"), pair("a")])
+        assert [verdict.outcome.value for verdict in long] == ["correct", "timed_out", "correct"]
+        assert float(long[0].detail or 0) > 0
+        assert small._running[0].process.pid != worker
+
+
+def test_rlimit_cpu_alone_stops_a_check_that_resets_the_timer() -> None:
+    with GraderPool(workers=1, timeout_s=0.2) as small:
+        start = time.monotonic()
+        found = small.verify(Puppet(), [pair("a"), pair("spin without a timer"), pair("b")])
+    assert [verdict.outcome.value for verdict in found] == ["correct", "timed_out", "correct"]
+    assert time.monotonic() - start < 60
+
+
+def test_equal_answers_are_graded_once(pool: GraderPool) -> None:
+    pairs = [pair(f"so \\boxed{{{answer}}}", r"\sum_{k=1}^{3} k") for answer in ("6", "7", "6", "6")]
+    first = pool.verify(Maths(), pairs)
+    assert [verdict.outcome.value for verdict in first] == ["correct", "incorrect", "correct", "correct"]
+    with GraderPool(workers=1) as fresh:
+        fresh.verify(Maths(), pairs)
+        fresh.close()
+        assert [verdict.outcome for verdict in fresh.verify(Maths(), pairs)] == [verdict.outcome for verdict in first]
+        assert fresh._running == [], "what is known starts no worker"
 
 
 def test_a_verifier_that_cannot_load_is_an_error_not_a_verdict(pool: GraderPool) -> None:
@@ -135,8 +183,9 @@ def test_workers_end_with_their_parent(ending: str) -> None:
     code = (
         "import json, os, sys, time; from stillwise.runtime.graders import GraderPool; from stillwise.verify import Maths\n"
         "from stillwise.records import Problem, Trace\n"
-        "t = Trace(id='t', problem_id='p', role='r', model='m', paradigm='p', prompt='', text='\\\\boxed{1+x}')\n"
-        "pool = GraderPool(workers=1); print(pool.verify(Maths(), [(Problem.of('q', 'x+1'), t)])[0].outcome.value)\n"
+        "t = Trace(id='t', problem_id='p', role='r', model='m', paradigm='p', prompt='', text='\\\\boxed{6}')\n"
+        "p = Problem.of('q', r'\\sum_{k=1}^{3} k'); pool = GraderPool(workers=1)\n"
+        "print(pool.verify(Maths(), [(p, t)])[0].outcome.value)\n"
         f"print(json.dumps([w.process.pid for w in pool._running]), flush=True)\n{ending}\ntime.sleep(200)"
     )
     parent = subprocess.run(

@@ -1,0 +1,30 @@
+"""Answers as words: one normal form for text, whatever its commands, case, spacing and marks."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_WRAPPED = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|operatorname|mbox)\s*\{([^{}]*)\}")
+_WORDY = re.compile(r"\(?[A-Za-z]\)|[A-Z]|[(]?[A-Za-z][A-Za-z ,.'’!?:;-]*[)]?")
+_MARKS = " .,;:!?\"'`*$()[]{}"
+
+
+def unwrapped(answer: str) -> str:
+    r"""The answer without ``\text{…}`` and its like around words."""
+    return _WRAPPED.sub(r"\1", answer)
+
+
+def words(answer: str) -> str:
+    """The words of an answer: Unicode-normalised, in lower case, one space between, no marks at the ends."""
+    bare = unwrapped(unicodedata.normalize("NFKC", answer)).replace("\\ ", " ").replace("~", " ").casefold()
+    return " ".join(bare.split()).strip(_MARKS)
+
+
+def as_words(answer: str) -> str | None:
+    """The words of an answer that is nothing but words (or one capital letter, bracketed or not); None for mathematics."""
+    bare = unwrapped(answer).strip()
+    if not _WORDY.fullmatch(bare) or (len(bare) > 3 and not re.search(r"[A-Za-z]{3}", bare)):
+        return None
+    inner = bare.strip("()")
+    return words(inner) if len(inner) > 3 else inner

@@ -1,0 +1,239 @@
+"""Answers by kind and by policy: what is the same, what is not, what the reader here cannot tell."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from stillwise.records import Problem
+from stillwise.verify.compare import same
+from stillwise.verify.forms import kind_of
+from stillwise.verify.policy import Policy, declared
+
+PRECISION, RECALL = Policy(), Policy(mode="recall", percent="either")
+
+SAME = [
+    ("4", "4"),
+    ("1,000", "1000"),
+    ("1000", r"1\,000"),
+    (r"90{,}900{,}909", "90900909"),
+    (r"\$36", "36"),
+    (r"\dfrac12", r"\frac12"),
+    ("0.50", "0.5"),
+    (".5", r"\frac{1}{2}"),
+    (r"0.1\overline{6}", "1/6"),
+    (r"918\frac{1}{2}", "918.5"),
+    ("11 2/3", r"\frac{35}{3}"),
+    (r"7.8\times 10^2", "780"),
+    ("10^{35}", "10^35"),
+    (r"\sqrt{2}", "1.4142135623730951"),
+    (r"\frac{\sqrt{5}-1}{2}", r"\frac{-1+\sqrt5}{2}"),
+    (r"11\sqrt2", "11*sqrt(2)"),
+    ("18+2\\pi", "18+2pi"),
+    (r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt 2}{2}"),
+    (r"5\sqrt[3]{2}", "5*2^{1/3}"),
+    ("0", r"\sqrt{2}-\sqrt{2}"),
+    ("1/2004!", r"\frac{1}{2004!}"),
+    ("(x+1)^2", "x^2+2x+1"),
+    (r"\tan^2(y)+1", r"\sec^2(y)"),
+    (r"\binom{n}{2}", r"\frac{n(n-1)}{2}"),
+    (r"\lceil n/2\rceil+1", r"\left\lceil \dfrac{n}{2} \right\rceil + 1"),
+    (r"\log_2 8", "3"),
+    (r"\sin 30^\circ", "1/2"),
+    ("|x-1|", "|1-x|"),
+    ("x=5", "5"),
+    ("5", "x = 2 + 3 = 5"),
+    ("2=x", "x=2"),
+    ("f(x)=x+1", "f(n)=n+1"),
+    ("y=2x+3", "2x+3"),
+    ("x^2+y^2=1", "1-x^{2}-y^{2}=0"),
+    ("x^2/4+y^2/3=1", "3x^2+4y^2=12"),
+    ("(1,2)", r"\left( 1,\ 2 \right)"),
+    ("1,3", r"3 \text{ and } 1"),
+    (r"1 \pm \sqrt{19}", r"1-\sqrt{19}, 1+\sqrt{19}"),
+    (r"\{1,2\}", r"\{2,1\}"),
+    ("$6764$,$10945$", "6764, 10945"),
+    ("[0,9)", r"\left[0,9\right)"),
+    (r"(-\infty,-2)\cup(2,\infty)", "x<-2 or x>2"),
+    (r"x \in [-2,7]", r"-2 \le x \le 7"),
+    ("x>5", r"(5,\infty)"),
+    (r"\{x \mid x>3\}", "x>3"),
+    (r"\begin{pmatrix}1 & 2\\3 & 4\end{pmatrix}", r"\begin{bmatrix}1&2\\ \frac{6}{2}&4\end{bmatrix}"),
+    (r"28\%", "28"),
+    (r"90^\circ", "90"),
+    (r"864 \mbox{ inches}^2", "864 square inches"),
+    (r"10\text{ cm}", "10"),
+    ("2.5 million", "2500000"),
+    ("5:8", "10:16"),
+    ("52_8", "52_{8}"),
+    (r"40_{\text{nine}}", "40_9"),
+    (r"\text{Evelyn}", "Evelyn"),
+    ("2^{2^{2^{2^{2^{2}}}}}", "2^{2^{2^{2^{2^{2}}}}}"),
+]
+DIFFERENT = [
+    ("7", "8"),
+    ("99999999999", "100000000000"),
+    ("9007199254740993", "9007199254740992"),
+    (r"\frac{1}{2^{99}}", r"\frac{1}{2^{98}}"),
+    ("1/2004!", "1/2006!"),
+    ("2^{1009}", "2^{1009}+1"),
+    ("3.1415875473", "3.1415875474"),
+    (r"1-\frac{1}{\mathrm{e}}", r"1+\frac{1}{\mathrm{e}}"),
+    (r"\frac{11+9a}{20}", "11+9a/20"),
+    (r"\lfloor\sqrt{n-1}\rfloor", r"\lfloor\sqrt{n-2}\rfloor"),
+    ("E", "e"),
+    ("a^2+b=0", "0"),
+    ("3*x-1*y+13=0", "3x + 4y + 14=0"),
+    ("x=2", "y=2"),
+    ("y=2x", "y=2z"),
+    ("x>5", "x<5"),
+    ("x>5", r"[5,\infty)"),
+    ("[0,9)", "(0,9)"),
+    ("[0,1]", "(0,1)"),
+    ("(1,2)", "(2,1)"),
+    ("12", "(1,2)"),
+    ("1,-2", "1"),
+    ("1234", "1, 234"),
+    (r"\{1,2\}", r"\{1,3\}"),
+    ("1:2:3", "1:4:9"),
+    (r"\begin{pmatrix}1 & 2\\3 & 5\end{pmatrix}", r"\begin{pmatrix}1 & 2\\3 & 4\end{pmatrix}"),
+    ("10 cm", "10 m"),
+    ("12 cm", r"12\text{ cm}^2"),
+    ("52_8", "528"),
+    ("52_8", "52_9"),
+    ("0.80", "75"),
+    ("2", "AZYUK2A"),
+    (r"\text{infinitely many}", "0"),
+    ("1", "2^{2^{2^{49}}}"),
+    (r"\{1,2\}", "[]"),
+]
+
+
+@pytest.mark.parametrize(("reference", "answer"), SAME)
+def test_the_same(reference: str, answer: str) -> None:
+    assert same(reference, answer, PRECISION) is True
+    assert same(answer, reference, RECALL) is True
+
+
+@pytest.mark.parametrize(("reference", "answer"), DIFFERENT)
+def test_not_the_same(reference: str, answer: str) -> None:
+    for policy in (PRECISION, RECALL):
+        assert not same(reference, answer, policy)
+        assert not same(answer, reference, policy)
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer"),
+    [("0.5", "50%"), ("(1,2)", "1,2"), (r"\{3\}", "3"), ("52_8", "52"), ("k=3", "n=3"), ("1/8", "12.5%")],
+)
+def test_recall_forgives_notation(reference: str, answer: str) -> None:
+    assert same(reference, answer, RECALL) is True
+    assert same(reference, answer, PRECISION) is False
+
+
+@pytest.mark.parametrize(
+    ("policy", "reference", "answer", "expected"),
+    [
+        (Policy(percent="sign"), "28%", "28", True),
+        (Policy(percent="sign"), "0.28", "28%", False),
+        (Policy(percent="value"), "0.28", "28%", True),
+        (Policy(percent="value"), "28%", "28", False),
+        (Policy(percent="either"), "28", "28%", True),
+        (Policy(percent="either"), "0.28", "28%", True),
+        (Policy(percent="strict"), "28%", "28", False),
+        (Policy(units="agree"), "5 cm", "5", True),
+        (Policy(units="agree"), "5 cm", "5 inches", False),
+        (Policy(units="agree"), "5 units", "5 cm", True),
+        (Policy(units="strict"), "5 cm", "5", False),
+        (Policy(units="strict"), "5 cm", "5 centimeters", True),
+        (Policy(units="ignore"), "5 cm", "5 inches", True),
+        (Policy(order="brackets"), "4, .1, 2", "0.1, 4, 2", True),
+        (Policy(order="ordered"), "4, .1, 2", "0.1, 4, 2", False),
+        (Policy(order="ordered"), r"\{4, 2\}", r"\{2, 4\}", True),
+        (Policy(order="unordered"), "(1,2)", "(2,1)", True),
+        (Policy(fractions="any"), "2/4", "1/2", True),
+        (Policy(fractions="reduced"), "1/2", "2/4", False),
+        (Policy(fractions="reduced"), "3245/5", "649", False),
+        (Policy(fractions="reduced"), "2/4", "2/4", True),
+        (Policy(float_rounding=2), r"(\frac{3}{5},\frac{8}{3}]", "(0.6,2.6667]", True),
+        (Policy(float_rounding=6), r"(\frac{3}{5},\frac{8}{3}]", "(0.6,2.6667]", False),
+        (Policy(float_rounding=6), "0.0000012", "0.0000013", False),
+        (Policy(relative_tolerance=0.01), "2.24", "2.25", True),
+        (Policy(relative_tolerance=0.001), "2.24", "2.25", False),
+        (Policy(absolute_tolerance=0.1), "10", "10.05", True),
+        (Policy(absolute_tolerance=0.1), "10", "10.2", False),
+        (Policy(rounded_reference=True), "33.3", r"\frac{100}{3}", True),
+        (Policy(rounded_reference=False), "33.3", r"\frac{100}{3}", False),
+        (Policy(rounded_reference=True), "33.3", "33.33", False),
+        (Policy(kind="tuple"), "1,2", "2,1", False),
+        (Policy(kind="set"), "1,2", "2,1", True),
+        (Policy(kind="percent"), "28", "28%", True),
+        (Policy(kind="text"), "1+x", "x+1", False),
+        (Policy(kind="integer", relative_tolerance=0.5), "10", "11", False),
+    ],
+)
+def test_policies(policy: Policy, reference: str, answer: str, expected: bool) -> None:
+    assert same(reference, answer, policy) is expected
+
+
+@pytest.mark.parametrize(
+    ("reference", "kind"),
+    [
+        ("7", "integer"),
+        (r"\frac{1}{2}", "rational"),
+        ("0.5", "decimal"),
+        (r"2\pi", "expression"),
+        ("(1,2)", "tuple"),
+        ("1,2", "set"),
+        ("[1,2)", "interval"),
+        ("x>2", "interval"),
+        ("x=2", "equation"),
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", "matrix"),
+        (r"28\%", "percent"),
+        (r"5\text{ cm}", "unit"),
+        ("52_8", "base"),
+        (r"\text{Evelyn}", "text"),
+        (r"\begin{", None),
+    ],
+)
+def test_kinds(reference: str, kind: str | None) -> None:
+    assert kind_of(reference) == kind
+
+
+def test_a_problem_declares_its_tolerance() -> None:
+    problem = Problem.of("q", "10", scorer='{"policy": {"absolute_tolerance": 0.1, "kind": "decimal", "mode": "recall"}}')
+    assert declared(problem, PRECISION) == Policy(absolute_tolerance=0.1, kind="decimal")
+    assert declared(Problem.of("q", "10"), PRECISION) is PRECISION
+    assert declared(Problem.of("q", "10", scorer='{"dataset": "chain_sum"}'), PRECISION) is PRECISION
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "9^{9^{9^{9}}}",
+        "(((2^{9999})^{9999})^{9999})^{9999}",
+        "{" * 2000 + "1" + "}" * 2000,
+        "(" * 4000,
+        "\\frac{" * 600,
+        "1" * 4000,
+        "x^" * 1500 + "2",
+        "+".join(f"\\frac{{1}}{{{n}}}" for n in range(2, 300)),
+        "!" * 1000 + "9" + "!" * 1000,
+        "\\binom{10^{8}}{10^{7}}" * 40,
+        "|" * 3000,
+        "\\sqrt{" * 500 + "2" + "}" * 500,
+        ",".join("1234567" for _ in range(500)),
+        "\\text{" * 700,
+        "x_{" * 1000,
+        "\\begin{pmatrix}" * 200,
+        "__import__('os').system('true')",
+        "\\tan(\\exp(\\exp(\\exp(9))))",
+        "1.5e99999999",
+    ],
+)
+def test_hostile_text_costs_next_to_nothing(hostile: str) -> None:
+    start = time.process_time()
+    assert not same("x+1", hostile, RECALL)
+    assert not same(hostile, "x+1", RECALL)
+    assert time.process_time() - start < 1.5
