@@ -29,7 +29,7 @@ METHOD = (
     "not corrected for their number: of twenty rows without any difference one may look like one."
 )
 
-PerLevel = Mapping[str, Mapping[str, Sequence[float]]]
+PerLevel = Mapping[str, Mapping[str, Sequence[int]]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,7 +64,7 @@ def _settings(folder: Path, name: str, held: Mapping[str, Any]) -> dict[str, obj
     path = folder / RECIPE_FILE
     recipe = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
     bodies = [body for step in (recipe or {}).get("steps", []) for arrow, body in step.items() if arrow == "evaluate"]
-    step = next((body for body in bodies if body.get("as") == name), {})
+    step: Mapping[str, Any] = next((body for body in bodies if body.get("as") == name), {})
     fields = {key: json.dumps(plain(step[key]), sort_keys=True) for key in SETTINGS if key in step}
     versions = {f"version of {key}": value for key, value in (held.get("versions") or {}).items() if key in VERSIONS}
     return {**fields, **versions}

@@ -21,8 +21,10 @@ def data(tmp_path: Path) -> Path:
     """A folder with small copies of two benchmarks, and scripts of a good and a poor model."""
     folder = tmp_path / "copies"
     folder.mkdir()
-    aime = [{"problem": f"What is {n} + {n}?", "answer": f"{2 * n:03d}"} for n in range(6)]
-    math = [{"problem": f"What is {n} - 1?", "answer": str(n - 1), "level": 1 + n % 2} for n in range(10, 18)]
+    aime: list[dict[str, Any]] = [{"problem": f"What is {n} + {n}?", "answer": f"{2 * n:03d}"} for n in range(6)]
+    math: list[dict[str, Any]] = [
+        {"problem": f"What is {n} - 1?", "answer": str(n - 1), "level": 1 + n % 2} for n in range(10, 18)
+    ]
     for name, rows in (("aime24", aime), ("math500", math)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for name, wrong in (("good", ()), ("poor", range(1, 99))):

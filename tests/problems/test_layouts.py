@@ -119,7 +119,11 @@ def test_what_is_no_whole_number(written: str) -> None:
 
 
 def test_integers_by_policy_are_checked_and_written_into_the_problem(tmp_path: Path) -> None:
-    rows = [{"problem": "a?", "answer": "025"}, {"problem": "b?", "answer": 27.0}, {"problem": "c?", "answer": "x+1"}]
+    rows: list[dict[str, Any]] = [
+        {"problem": "a?", "answer": "025"},
+        {"problem": "b?", "answer": 27.0},
+        {"problem": "c?", "answer": "x+1"},
+    ]
     found = read(tmp_path, rows, answer_kind="number", policy={"kind": "integer"})
     assert [one.answer if isinstance(one, Problem) else one.reason for one in found] == ["25", "27", "not_an_integer"]
     assert problem(found[0]).scorer == '{"policy": {"kind": "integer"}}'
