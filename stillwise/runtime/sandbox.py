@@ -12,25 +12,24 @@ import contextlib
 import importlib.util
 import os
 import re
-import secrets
 import select
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from stillwise.errors import UserError
 from stillwise.runtime import sandbox_inside, sandbox_judge
 from stillwise.runtime import sandbox_isolate as isolate
 from stillwise.runtime.sandbox_wire import dump, no_handles, receive, send
+
+if TYPE_CHECKING:
+    import subprocess
 
 Tier = Literal["namespaces", "subprocess"]
 Require = Literal["namespaces", "any"]
@@ -38,8 +37,8 @@ Require = Literal["namespaces", "any"]
 START_LIMIT_S = 60.0
 """Time for a sandbox to start and to end, on a busy machine too."""
 _PACKAGE = str(Path(__file__).parents[1])
-_STARTED_INSIDE = (sandbox_inside, sandbox_judge)
-"""Imported here for their bytecode: a sandbox would compile them anew each time."""
+_JUDGE = sandbox_judge
+"""Imported here, as all that runs inside is, for its bytecode: a sandbox would compile it anew each time."""
 _BOOT = """
 import sys
 package = type(sys)("stillwise")
@@ -94,7 +93,7 @@ class Limits:
 
     @property
     def wall_s(self) -> float:
-        """The end of runs that wait instead of working."""
+        """The end of runs that wait instead of working; one that works goes on to its CPU limit, on a busy machine too."""
         return 3 * self.cpu_s + 2
 
 
@@ -218,6 +217,9 @@ class Session:
     @classmethod
     def of(cls, sandbox: Sandbox, program: Program, judged: bool, tier: Tier | None = None) -> Self:
         """Starts the process; what it needs is sent with the first run."""
+        # Loaded where they are needed: naming this part in a recipe should cost nothing.
+        import subprocess
+
         _reap()
         tier = tier or sandbox.tier()
         folder = _mount_point() if tier == "namespaces" else _open_folder()
@@ -241,7 +243,7 @@ class Session:
 
     def run(self, job: Job) -> Ran:
         """One result. SANDBOX_ERROR leaves a session that can only be closed."""
-        nonce = secrets.token_bytes(16)
+        nonce = os.urandom(16)
         try:
             if not self.ready:
                 self._start()
@@ -249,8 +251,8 @@ class Session:
             send(self.jobs, nonce, job.stdin)
             if self.judged:
                 send(self.jobs, *job.tests)
-            report = self._reply(START_LIMIT_S + self.sandbox.limits.wall_s)
-            if len(report) != 6 or not secrets.compare_digest(report[0], nonce):
+            report = self._reply(START_LIMIT_S + sandbox_inside.STRETCH * self.sandbox.limits.wall_s)
+            if len(report) != 6 or report[0] != nonce:
                 raise _Failed("no valid report")
         except (_Failed, OSError) as err:
             return Ran(status=Status.SANDBOX_ERROR, detail=self._explained(err), tier=self.tier)
@@ -264,12 +266,13 @@ class Session:
             with contextlib.suppress(OSError):
                 os.close(fd)
         # Everything inside dies with the first process; taking the namespaces down need not be waited for.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self._kill()
         assert self.process.stderr is not None
         self.process.stderr.close()
         _leaving.append(self.process)
         if self.tier == "subprocess":
+            import shutil
+
             self.process.wait()
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -315,9 +318,13 @@ class Session:
             raise _Failed("it ended")
         return reply
 
+    def _kill(self) -> None:
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
     def _explained(self, err: Exception) -> str:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self._kill()
         self.process.wait()
         assert self.process.stderr is not None
         lines = self.process.stderr.read(1 << 16).decode(errors="replace").strip().splitlines()
@@ -342,12 +349,16 @@ atexit.register(_reap, wait=True)
 @cache
 def _mount_point() -> str:
     """An empty folder over which each sandbox mounts its own tree, in its own mount namespace."""
+    import tempfile
+
     folder = tempfile.mkdtemp(prefix="stillwise-sandbox-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(os.rmdir, folder)
     return folder
 
 
 def _open_folder() -> str:
+    import tempfile
+
     folder = tempfile.mkdtemp(prefix="stillwise-sandbox-")
     os.chmod(folder, 0o711)
     return folder

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -57,8 +56,8 @@ class Code(Verifier):
     """``namespaces`` refuses to run where programs cannot be isolated; ``any`` falls back to limits only, with a warning."""
     packages: tuple[str, ...] = ()
     """Installed packages that programs may import (``numpy``), beside the standard library."""
-    prelude: str = PRELUDE
-    """Run before programs of ``stdin`` and ``call`` problems; the imports that LiveCodeBench's own harness makes."""
+    prelude: Literal["livecodebench", "none"] = "livecodebench"
+    """Imports made before programs of ``stdin`` and ``call`` problems: those of LiveCodeBench's own harness, or none."""
 
     def verify(self, problem: Problem, trace: Trace) -> Verdict:
         """CORRECT, or INCORRECT with the status; TIMED_OUT at the time limit, FAILED where the sandbox failed twice."""
@@ -79,6 +78,8 @@ class Code(Verifier):
 
     def decide(self, pairs: Sequence[tuple[Problem, Trace]], tools: Tools) -> list[Verdict]:
         """Verdicts in the order of the pairs; raises UserError where programs cannot be isolated as ``require`` asks."""
+        from concurrent.futures import ThreadPoolExecutor
+
         known = [self.quick(problem, trace) for problem, trace in pairs]
         todo = [i for i, verdict in enumerate(known) if verdict is None]
         if not todo:
@@ -108,11 +109,11 @@ class Code(Verifier):
     def _run(self, tests: CodeTests, code: str) -> Ran:
         """The first run that did not pass, else the last."""
         tolerance = self.tolerance if tests.tolerance is None else tests.tolerance
-        contest = tests.style != "python"
+        prelude = tests.style != "python" and self.prelude == "livecodebench"
         program = Program(
             source=tests.source(code),
-            setup=tests.before + (self.prelude if contest else ""),
-            modules=_NAMED if contest and self.prelude == PRELUDE else (),
+            setup=tests.before + (PRELUDE if prelude else ""),
+            modules=_NAMED if prelude else (),
         )
         jobs = tests.jobs(code, tolerance)
         for number, ran in enumerate(self._sandbox(tests.cpu_s).each(program, jobs)):

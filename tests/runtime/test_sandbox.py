@@ -89,6 +89,23 @@ def test_a_run_that_waits_ends_by_wall_time(sandbox: Sandbox) -> None:
     assert time.monotonic() - start < 20
 
 
+def test_a_run_that_works_outlasts_the_wall_limit(sandbox: Sandbox) -> None:
+    starved = Sandbox(limits=Limits(cpu_s=0.2))
+    # Works now and then, as if many others had the core in between.
+    source = """
+import time
+end = time.monotonic() + 3.2
+while time.monotonic() < end:
+    start = time.process_time()
+    while time.process_time() < start + 0.004: pass
+    time.sleep(0.15)
+print('done')
+"""
+    ran = starved.run(source)
+    assert printed(ran) == "done"
+    assert ran.wall_s > starved.limits.wall_s
+
+
 def test_cpu_time_of_all_processes_counts(sandbox: Sandbox) -> None:
     spread = "import os\nfor _ in range(3): os.fork()\nend = 0\nwhile end < 2 * 10 ** 7: end += 1"
     assert sandbox.run(spread).status is Status.TIME_LIMIT

@@ -134,7 +134,7 @@ def test_what_failed_is_named(sandbox: Sandbox) -> None:
     assert (ran.status, ran.detail) == (Status.RUNTIME_ERROR, "test 1: KeyError: 1")
 
 
-VALUES = [
+VALUES: list[object] = [
     *(None, True, False, 0, -1, 10**5000, 0.1, -0.0, float("inf"), 1 + 2j, "", "é\ud800😀", b"\0\xff", bytearray(b"a")),
     *([], [1, -2], [1, True], (1,), {1, 2}, frozenset("ab"), {"a": [1, (2, {3: None})]}, [[]] * 3, [0.5, "x", None]),
 ]
