@@ -40,10 +40,10 @@ from stillwise.records import Outcome
 
 __all__ = [
     "AVERAGE", "BOOTSTRAP", "CLUSTER", "RESAMPLES", "UNKNOWN_LEVEL", "WILSON", "Measured", "average", "bootstrap_means",
-    "by_level", "by_problem", "cluster_estimate", "comparison", "deviation", "dumps", "estimate", "lengths", "level_key", "level_order",
-    "majority_share", "measure_group", "measurement", "nothing", "outcome_counts", "paired_difference", "paired_values",
-    "pass_at_k", "percentile_interval", "rate", "shares", "standard_error", "tally", "token_means", "tokens_tally",
-    "wilson_interval",
+    "by_level", "by_problem", "cluster_estimate", "comparison", "deviation", "dumps", "estimate", "lengths", "level_key",
+    "level_order", "majority_share", "measure_group", "measurement", "nothing", "outcome_counts", "paired_difference",
+    "paired_values", "pass_at_k", "percentile_interval", "rate", "shares", "standard_error", "tally", "token_means",
+    "tokens_tally", "wilson_interval",
 ]  # fmt: skip
 
 NUMBER_LIST = re.compile(r"\[\n([-+.eE\d,\s]*)\]")

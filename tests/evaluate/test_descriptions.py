@@ -61,3 +61,8 @@ def test_names_that_are_unknown_get_the_nearest() -> None:
 def test_the_listing_names_all() -> None:
     text = "\n".join(d.benchmark_lines())
     assert all(name in text for name in (*d.descriptions(), *d.protocols(), "gym:NAME"))
+
+
+def test_every_benchmark_and_protocol_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text(encoding="utf-8")
+    assert not [name for name in (*d.descriptions(), *d.protocols()) if f"`{name}`" not in page]
