@@ -99,6 +99,9 @@
     beside = other || (one && one.parent && byId.get(one.parent)) || null;
     [...get("trace-list").children].forEach((row, i) => row.firstChild.toggleAttribute("aria-current", false) ||
       (shown[i] === one && row.firstChild.setAttribute("aria-current", "true")));
+    const row = get("trace-list").querySelector("[aria-current=true]"), list = get("trace-list");
+    if (row && (row.offsetTop < list.scrollTop || row.offsetTop + row.offsetHeight > list.scrollTop + list.clientHeight))
+      list.scrollTop = row.offsetTop - list.clientHeight / 3;
     view();
   }
   function related(one) {

@@ -69,7 +69,7 @@ def _difference_cards(metrics: Metrics, row: Comparison) -> list[Card]:
     interval = f"95 % interval {spread_points(change)}, paired, n = {change['n']:,} problems"
     where = f"{row['benchmark']}, {row['from']} → {row['to']}"
     return [
-        Card(label=f"accuracy: {where}", value=passed, note="pass@1, mean over samples"),
+        Card(label=f"accuracy: {where}", value=passed.replace(" %", "\u00a0%"), note="pass@1, mean over samples"),
         Card(label="difference", value=f"{100 * change['value']:+.1f} points", note=interval, tone=verdict),
         Card(label="tokens per answer", value=tokens, note="as generated"),
     ]

@@ -86,7 +86,7 @@ def test_the_page_holds_the_numbers_of_the_run(run: dict[str, Any]) -> None:
     share = run["selection"]["common"]["share_by_level"]["5"]
     change = run["comparison"][0]["difference"]["value"]
     for words in (
-        f"{100 * after:.1f} %",
+        f"{100 * after:.1f}\u00a0%",
         f"{100 * share:.1f} % of “common” is level 5",
         "24 % in the paper",
         f"{100 * change:+.1f}",
