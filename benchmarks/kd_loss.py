@@ -177,11 +177,8 @@ def gap(found: dict[str, list[Measured]]) -> float:
     """The largest relative difference of any side's loss or gradient norms from stillwise's."""
     mine = found["stillwise"][0]
     names = ("loss", "hidden_norm", "head_norm")
-    return max(
-        abs(getattr(other[0], name) - getattr(mine, name)) / abs(getattr(mine, name))
-        for other in found.values()
-        for name in names
-    )
+    gaps = [abs(getattr(other[0], n) - getattr(mine, n)) / abs(getattr(mine, n)) for other in found.values() for n in names]
+    return float(max(gaps))
 
 
 def report(found: dict[str, dict[str, list[Measured]]]) -> None:

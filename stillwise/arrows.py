@@ -212,6 +212,8 @@ class Tools:
     graders: Graders
     progress: Callable[[str, int], Progress]
     """Opens a progress bar: (label, total)."""
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    """Local folders of the step's roles that have one: what needs a model's weights, not its answers, loads from there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -165,7 +165,10 @@ def train(work: Work, step: Step, folder: StepFolder) -> Facts:
     for name, group in groupby(lessons, key=lambda lesson: lesson.stage):
         chosen, tools = list(group), work.tools(step, f"{step.name}.{name}")
         examples, failures = _examples(work, part, chosen, texts)
-        fingerprint = digest(part.fingerprint, [digest(e.user, e.assistant, e.weight) for e in examples], before, tools.seed)
+        # A trainer's other roles (a teacher) decide the weights too.
+        beside = [work.role_identity(name) for name in step.roles[1:]]
+        texts_of = [digest(e.user, e.assistant, e.weight) for e in examples]
+        fingerprint = digest(part.fingerprint, texts_of, before, tools.seed, *beside)
         stage = work.folder.step(f"{step.name}.{name}", fingerprint)
         if not stage.finished():
             stage.begin()

@@ -9,7 +9,7 @@ from pathlib import Path
 from stillwise.arrows import Caller, Graders, Progress, Row, Sampler, Tools
 from stillwise.parts import plain
 from stillwise.recipe.load import Loaded
-from stillwise.recipe.roles import OpenModel, identity
+from stillwise.recipe.roles import OpenModel, identity, local_folder
 from stillwise.recipe.schema import Step
 from stillwise.records import Failure, Problem, Trace, Verdict, derive_seed, digest
 from stillwise.runtime import tables
@@ -70,7 +70,18 @@ class Work:
         """What a step's part may use; ``path`` is the seed path where one step works several times."""
         name = path or step.name
         callers = {role: self.caller(name, role) for role in step.roles if role in self.roles}
-        return Tools(step=name, seed=self.seeds.of(step), callers=callers, graders=self.graders, progress=self.progress)
+        return Tools(
+            step=name,
+            seed=self.seeds.of(step),
+            callers=callers,
+            graders=self.graders,
+            progress=self.progress,
+            folders=self._folders(step) if step.arrow == "train" else {},
+        )
+
+    def _folders(self, step: Step) -> dict[str, Path]:
+        found = {role: local_folder(self.roles[role]) for role in step.roles if role in self.roles}
+        return {role: path for role, path in found.items() if path is not None}
 
     def fingerprint(self, step: Step) -> str:
         """Part, name, inputs' contents, roles' models, problems and seed: everything that decides the output's bytes."""

@@ -5,9 +5,11 @@ from stillwise.train.losses.divergence import JSD, TVD, AdaptiveKL, ForwardKL, R
 from stillwise.train.losses.preference import DPO, KTO, ORPO, REDI, SimPO
 from stillwise.train.losses.regression import MSE, Huber, SoftBCE
 from stillwise.train.sft import SFT
+from stillwise.train.white_box import WhiteBox
 
 PARTS: tuple[type[Part], ...] = (
     SFT,
+    WhiteBox,
     ForwardKL,
     ReverseKL,
     JSD,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from stillwise.errors import StillwiseError
+from stillwise.train.losses.reduce import denominator
 from stillwise.train.packing import Pack, loss_sum
 from stillwise.train.render import Row
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Schedule = Literal["cosine", "linear", "constant"]
 Step = Sequence[Sequence[Row]]
@@ -38,15 +42,44 @@ class Point:
     loss: float
     learning_rate: float
     ids: tuple[str, ...]
+    figures: dict[str, float] = field(default_factory=dict)
+    """Parts of the loss and what is watched beside it, divided like the loss."""
+
+
+class Cost(Protocol):
+    """What a forward pass costs: a sum, and the weight that this sum is to be divided by in the end."""
+
+    def weight(self, rows: Sequence[Row], pack: Pack) -> Tensor:
+        """The pass's share of the step's divisor."""
+
+    def total(self, model: Any, rows: Sequence[Row], pack: Pack) -> tuple[Tensor, Mapping[str, float]]:
+        """The weighted sum of the pass's losses, and sums of figures to show beside it."""
+
+
+class TokenCost:
+    """Cross-entropy of the supervised tokens, divided by their summed weight."""
+
+    def weight(self, rows: Sequence[Row], pack: Pack) -> Tensor:
+        """The summed weight of the tokens."""
+        return pack.weights_S.sum()
+
+    def total(self, model: Any, rows: Sequence[Row], pack: Pack) -> tuple[Tensor, Mapping[str, float]]:
+        """The weighted sum; nothing beside it."""
+        return loss_sum(model, pack), {}
 
 
 def optimise(
-    model: Any, steps: Sequence[Step], settings: Settings, scratch: Path, on_step: Callable[[Point], None]
+    model: Any,
+    steps: Sequence[Step],
+    settings: Settings,
+    scratch: Path,
+    on_step: Callable[[Point], None],
+    cost: Cost | None = None,
 ) -> list[Point]:
     """Trains the model in place, one update for each step, and returns what happened at each.
 
-    A step's loss is the sum over all its supervised tokens divided by their summed weight, so it does not change with the
-    number of forward passes it is cut into. A loss that is not finite ends the training with an error.
+    A step's loss is the sum of its passes' costs (by default cross-entropies) divided by their summed weight, so it does not
+    change with the number of forward passes it is cut into. A loss that is not finite ends the training with an error.
     """
     points: list[Point] = []
     caching = model.config.use_cache
@@ -55,7 +88,7 @@ def optimise(
         points.append(point)
         on_step(point)
 
-    _loop(model, steps, settings, scratch, heard).train()
+    _loop(model, steps, settings, scratch, heard, cost or TokenCost()).train()
     model.config.use_cache = caching
     return points
 
@@ -94,23 +127,29 @@ def _only(batch: list[int]) -> dict[str, int]:
     return {"step": number}
 
 
-def _loop(model: Any, steps: Sequence[Step], settings: Settings, scratch: Path, on_step: Callable[[Point], None]) -> Any:
+def _loop(
+    model: Any, steps: Sequence[Step], settings: Settings, scratch: Path, on_step: Callable[[Point], None], cost: Cost
+) -> Any:
     from transformers import PrinterCallback, Trainer
 
     class Loop(Trainer):
         """One item of the data is one optimiser step, which this class cuts into forward passes itself."""
 
         def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
-            packs = [Pack.of(rows, self.args.device) for rows in steps[inputs["step"]]]
-            weight = sum(pack.weights_S.sum() for pack in packs)
+            passes = [(rows, Pack.of(rows, self.args.device)) for rows in steps[inputs["step"]]]
+            weights = [cost.weight(rows, pack) for rows, pack in passes]
+            divisor = denominator(weights, weights[0])
             model.train()
             total: Any = 0.0
-            for pack in packs:
+            figures: dict[str, float] = {}
+            for rows, pack in passes:
                 with self.compute_loss_context_manager():
-                    loss = loss_sum(model, pack) / weight
+                    summed, beside = cost.total(model, rows, pack)
+                    loss = summed / divisor
                 self.accelerator.backward(loss)
                 total = total + loss.detach()
-            on_step(_point(inputs["step"], float(total), self._get_learning_rate(), steps))
+                figures.update({name: figures.get(name, 0.0) + value / float(divisor) for name, value in beside.items()})
+            on_step(_point(inputs["step"], float(total), self._get_learning_rate(), steps, figures))
             return total
 
         def floating_point_ops(self, inputs: dict[str, Any]) -> int:
@@ -122,10 +161,10 @@ def _loop(model: Any, steps: Sequence[Step], settings: Settings, scratch: Path, 
     return trainer
 
 
-def _point(number: int, loss: float, learning_rate: float, steps: Sequence[Step]) -> Point:
+def _point(number: int, loss: float, learning_rate: float, steps: Sequence[Step], figures: dict[str, float]) -> Point:
     if not math.isfinite(loss):
         raise StillwiseError(
             f"the loss is {loss} at optimiser step {number + 1} of {len(steps)}; lower learning_rate or max_grad_norm"
         )
     ids = tuple(row.id for rows in steps[number] for row in rows)
-    return Point(step=number + 1, loss=loss, learning_rate=learning_rate, ids=ids)
+    return Point(step=number + 1, loss=loss, learning_rate=learning_rate, ids=ids, figures=figures)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def denominator(weights: Iterable[Tensor], like: Tensor) -> Tensor:
+def denominator(weights: Sequence[Tensor], like: Tensor) -> Tensor:
     """The divisor of this process's loss sums, so that the gradient is that of one process that saw every token.
 
     The summed weight over all micro-batches and all processes, divided by the number of processes: data parallelism

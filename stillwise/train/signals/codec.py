@@ -87,7 +87,8 @@ class Codec:
         import numpy as np
 
         order = np.argsort(kept.ids_NK, axis=1)
-        ids, logprobs = (np.take_along_axis(a, order, 1) for a in (kept.ids_NK, kept.logprobs_NK))
+        ids = np.take_along_axis(kept.ids_NK, order, 1)
+        logprobs = np.take_along_axis(kept.logprobs_NK, order, 1)
         half = logprobs.astype(np.float16)
         is_exact = _likeliest(logprobs, self.exact)
         exact = half[is_exact].reshape(len(ids), self.exact)
@@ -190,7 +191,8 @@ def _steps(rest_NM: Floats, top_N: Any, least_N: Any) -> Ints:
     bottom, height = _scale(top_N, least_N)
     curve = np.exp(POWER * (rest_NM - top_N.astype(np.float32)[:, None]))
     steps = np.rint((curve - bottom) / height * (2**REST_BITS - 1))
-    return np.clip(steps, 0, 2**REST_BITS - 1).astype(np.int64)
+    found: Ints = np.clip(steps, 0, 2**REST_BITS - 1).astype(np.int64)
+    return found
 
 
 def _unsteps(steps_NM: Ints, top_N: Any, least_N: Any) -> Floats:

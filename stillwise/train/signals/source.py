@@ -18,7 +18,7 @@ from stillwise.train.losses.divergence import log_probs
 from stillwise.train.losses.head import BLOCK_ELEMENTS, Head, slices
 from stillwise.train.losses.mix import Hidden
 from stillwise.train.losses.topk import TopK, top_k
-from stillwise.train.packing import ATTENTION, Pack, check_isolation, register_attention
+from stillwise.train.packing import ATTENTION, PROBE_TOKENS, Pack, check_isolation, register_attention, supervised_logits
 from stillwise.train.render import Row
 
 if TYPE_CHECKING:
@@ -114,6 +114,8 @@ class Live:
 
         if self.packed and not self.checked:
             check_isolation(self.model, rows[:2])
+        if not self.checked:
+            check_head(self.model, rows[0], self.origin.vocab)
             self.checked = True
         groups = [rows] if self.packed else [[row] for row in rows]
         return torch.cat([hidden_states(self.model, Pack.of(group, self.model.device)) for group in groups])
@@ -133,6 +135,25 @@ def hidden_states(model: Any, pack: Pack) -> Tensor:
         del inputs["row_bounds"]
     states_1TH: Tensor = model.base_model(**inputs).last_hidden_state
     return states_1TH[0, pack.keep_S]
+
+
+def check_head(model: Any, row: Row, vocab: int, tolerance: float = 1e-3) -> None:
+    """Refuses an architecture whose logits are more than its output layer, scaled and capped, on its last hidden states."""
+    import torch
+
+    probe = Pack.of([Row(id=row.id, ids=row.ids[:PROBE_TOKENS], start=1)], model.device)
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        mine = Head.of(model, vocab).logits(hidden_states(model, probe).to(model.get_output_embeddings().weight.dtype))
+        exact = supervised_logits(model, probe)[:, :vocab]
+    model.train(training)
+    error = float((mine.float() - exact.float()).abs().max())
+    if not error <= tolerance * max(1.0, float(exact.abs().max())):
+        raise UserError(
+            f"this {model.config.model_type} model does more between hidden states and logits than is known here "
+            f"(logits differ by {error:.2g}); it can be trained by sft, not by a loss on distributions"
+        )
 
 
 def _top_of(hidden_SH: Tensor, head: Head, k: int, targets_S: Tensor) -> TopK:

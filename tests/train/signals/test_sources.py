@@ -163,9 +163,10 @@ def test_a_changed_cache_is_refused(cache: Path, live: Live, rows: tuple[Row, ..
 def test_signals_of_another_origin_are_refused(cache: Path, live: Live) -> None:
     from dataclasses import replace
 
-    for field, value in (("tokenizer", "x"), ("template", "x"), ("revision", "x"), ("vocab", 9)):
-        with pytest.raises(UserError, match=f"another {field}"):
-            Cached(cache, replace(live.origin, **{field: value}))
+    others: dict[str, dict[str, Any]] = {name: {name: "x"} for name in ("tokenizer", "template", "revision")}
+    for name, change in {**others, "vocab": {"vocab": 9}}.items():
+        with pytest.raises(UserError, match=f"another {name}"):
+            Cached(cache, replace(live.origin, **change))
     meta = json.loads((cache / META).read_text())
     meta["origin"]["revision"] = "x"
     (cache / META).write_text(json.dumps(meta))

@@ -1,0 +1,147 @@
+"""What every trainer of a causal language model shares: the fields of a recipe, steps from rows, and the figures of a stage."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from stillwise.arrows import Tools
+from stillwise.errors import UserError
+from stillwise.parts import Fields
+from stillwise.records import derive_seed, digest
+from stillwise.train import folder, loop
+from stillwise.train.packing import ATTENTION, RowOrder, check_isolation, epoch_order, filled, register_attention
+from stillwise.train.render import Rendered, Row
+
+CURVE_POINTS = 200
+
+
+class Fit(Fields):
+    """How long, in which order and how fast a student is trained."""
+
+    epochs: int = Field(default=2, ge=1)
+    """How often each example is seen."""
+    steps: int | None = Field(default=None, ge=1)
+    """Optimiser steps; overrides ``epochs`` and repeats or cuts the examples as needed (baselines of equal length)."""
+    learning_rate: float = Field(default=1e-5, gt=0)
+    """The highest learning rate."""
+    schedule: loop.Schedule = "cosine"
+    """How the learning rate falls after the warm-up, to 0 at the last step (``constant`` stays)."""
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the steps in which the rate rises from 0. The paper is silent; LLaMA-Factory's examples use 0.1."""
+    batch_tokens: int = Field(default=32768, ge=1)
+    """The most tokens, prompts included, in one optimiser step; the paper leaves the batch size open."""
+    micro_batch_tokens: int = Field(default=16384, ge=1)
+    """The most tokens in one forward pass; a smaller number needs less memory and changes results by rounding only."""
+    max_length: int = Field(default=16384, ge=2)
+    """Longer rows, in tokens, are dropped and counted, never cut: a cut row would teach to go on without an end."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW's decay of matrices (not of biases and norms)."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are scaled down to this norm."""
+    order: RowOrder = "as_given"
+    """``as_given`` keeps the curriculum's order in every epoch; ``shuffled`` draws a new one for each epoch."""
+    packing: bool = True
+    """Rows packed into one sequence, isolated from each other; false gives every row its own forward pass."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the forward and backward pass; the trained weights are float32 in both."""
+    gradient_checkpointing: bool = False
+    """Recomputes activations in the backward pass: less memory, about a third more time."""
+
+
+def planned(fit: Fit, units: Sequence[Sequence[Row]], seed: int) -> list[list[list[Row]]]:
+    """Optimiser steps, each a list of forward passes of rows; the rows of a unit (a pair, or one row) stay together."""
+    lengths = [sum(len(row.ids) for row in unit) for unit in units]
+    micro = min(fit.micro_batch_tokens, fit.batch_tokens) if fit.packing else 1
+    groups = islice(_groups(fit, lengths, seed), fit.steps)
+    return [[[row for i in pack for row in units[i]] for pack in filled(lengths, group, micro)] for group in groups]
+
+
+def _groups(fit: Fit, lengths: Sequence[int], seed: int) -> Iterator[tuple[int, ...]]:
+    for epoch in count() if fit.steps else range(fit.epochs):
+        order = epoch_order(len(lengths), epoch, fit.order, seed)
+        yield from filled(lengths, order, fit.batch_tokens)
+
+
+def require_rows(rows: Sequence[Any], dropped: Mapping[str, str]) -> None:
+    """Refuses a training without rows, with the reasons why all dropped out."""
+    if not rows:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(dropped.values()).items())
+        raise UserError(f"nothing to train on: {reasons or 'no example was given'}")
+
+
+def load_student(fit: Fit, student: Path, probe: Sequence[Row]) -> Any:
+    """The student's weights, with packed attention that was tried on the probe rows."""
+    if fit.packing:
+        register_attention()
+    model = folder.load_model(student, ATTENTION if fit.packing else None)
+    if fit.packing:
+        check_isolation(model, probe)
+    if fit.gradient_checkpointing:
+        folder.recompute_activations(model)
+    return model
+
+
+def fitted(
+    fit: Fit, model: Any, steps: Sequence[loop.Step], tools: Tools, cost: loop.Cost | None = None, kind: str = "sft"
+) -> list[loop.Point]:
+    """Trains the model in place, telling the progress bar, and returns what happened at each step."""
+    settings = loop.Settings(
+        learning_rate=fit.learning_rate,
+        schedule=fit.schedule,
+        warmup_ratio=fit.warmup_ratio,
+        weight_decay=fit.weight_decay,
+        max_grad_norm=fit.max_grad_norm,
+        bfloat16=fit.dtype == "bfloat16",
+        seed=derive_seed(tools.seed, tools.step, kind) % 2**31,
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        return loop.optimise(model, steps, settings, Path(scratch), _Shown(steps, tools), cost)
+
+
+class _Shown:
+    """Tells the progress bar of each step: loss, its parts, and supervised tokens a second since the start."""
+
+    def __init__(self, steps: Sequence[loop.Step], tools: Tools) -> None:
+        self.progress = tools.progress(f"{tools.step}: optimiser steps", len(steps))
+        self.steps = steps
+        self.tokens = 0
+        self.began = time.monotonic()
+
+    def __call__(self, point: loop.Point) -> None:
+        self.tokens += learnt(self.steps[point.step - 1])
+        rate = self.tokens / max(time.monotonic() - self.began, 1e-9)
+        self.progress.advance(1, loss=point.loss, tokens_per_s=rate, **point.figures)
+
+
+def learnt(step: loop.Step) -> int:
+    """Supervised tokens of a step."""
+    return sum(row.num_learnt for rows in step for row in rows)
+
+
+def figures(rendered: Rendered, steps: Sequence[loop.Step], points: Sequence[loop.Point], seconds: float) -> dict[str, Any]:
+    """What a stage reports: rows, drops, tokens, losses, the order of the ids, and the curve, thinned."""
+    supervised = sum(learnt(step) for step in steps)
+    stride = -(-len(points) // CURVE_POINTS)
+    shown = [point for point in points if (point.step - 1) % stride == 0 or point is points[-1]][-CURVE_POINTS:]
+    return {
+        "steps": len(steps),
+        "rows": len(rendered.rows),
+        "dropped": dict(sorted(Counter(rendered.dropped.values()).items())),
+        "dropped_ids": rendered.dropped,
+        "supervised_tokens": supervised,
+        "total_tokens": sum(len(row.ids) for step in steps for rows in step for row in rows),
+        "first_loss": points[0].loss,
+        "last_loss": points[-1].loss,
+        "order": digest([point.ids for point in points]),
+        "curve": [(point.step, point.loss, point.learning_rate) for point in shown],
+        **({"parts": [(point.step, point.figures) for point in shown]} if points[0].figures else {}),
+        "timing": {"seconds": seconds, "supervised_tokens_per_s": supervised / seconds},
+    }
