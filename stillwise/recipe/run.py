@@ -221,11 +221,11 @@ def _all_problems(loaded: Loaded) -> tuple[list[Problem], dict[str, list[Problem
     problems, dropped = read_problems(source, "problems")
     failures = {"problems": dropped}
     benchmarks: dict[str, list[Problem]] = {}
-    if not loaded.method.measures:
+    if not loaded.method.reads_benchmarks:
         return problems, benchmarks, failures
     for name, spec in binding.benchmarks.items():
         benchmarks[name], failures[f"benchmark {name}"] = read_problems(spec.source, f"benchmark {name!r}")
-    if not benchmarks:
+    if not benchmarks and loaded.method.measures:
         problems, benchmarks[HELD_OUT] = hold_out(problems)
     return problems, benchmarks, failures
 

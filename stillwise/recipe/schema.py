@@ -168,6 +168,11 @@ class Method(Fields):
         """Whether any model is measured on benchmarks."""
         return any(step.arrow == "evaluate" for step in self.steps)
 
+    @property
+    def reads_benchmarks(self) -> bool:
+        """Whether any step measures on benchmarks, or may drop what stands in them."""
+        return any(step.arrow in ("evaluate", "curate", "filter") for step in self.steps)
+
     def step(self, name: str) -> Step:
         """The step of this name."""
         return next(step for step in self.steps if step.name == name)
