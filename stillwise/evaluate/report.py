@@ -15,6 +15,7 @@ from stillwise.errors import CorruptOutput
 from stillwise.evaluate import browse, page, views
 from stillwise.evaluate.charts import Chart
 from stillwise.evaluate.closing import table
+from stillwise.evaluate.metrics import dumps
 from stillwise.evaluate.plots import draw
 from stillwise.evaluate.shape import Metrics
 from stillwise.evaluate.view_kinds import Figure, Table
@@ -44,6 +45,8 @@ def write_report(metrics: Mapping[str, Any], path: Path) -> None:
     Raises CorruptOutput where that file is damaged.
     """
     folder = path.parent
+    # What metrics.json will say, so that the page made from it again has the same bytes.
+    metrics = json.loads(dumps(metrics))
     write_text(path, render(metrics, read_browse(folder / browse.FILE)))
     found = page.tables(cast("Metrics", metrics))
     title = str((metrics.get("recipe") or {}).get("title") or "A stillwise run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from stillwise.evaluate.charts import Piece, Shares
 from stillwise.evaluate.shape import Counts, Metrics
@@ -38,18 +39,25 @@ def outcome_figure(metrics: Metrics) -> Figure | None:
 
 def rules_table(metrics: Metrics) -> Table | None:
     """By which rule each answer was found: a rising share of fallbacks means that a prompt is not understood."""
-    found: dict[tuple[str, str], Counts] = {
-        (name, benchmark): measured["rules"]
+    found: dict[tuple[str, str], Mapping[str, Any]] = {
+        (name, benchmark): measured
         for name, one in evaluations(metrics).items()
         for benchmark, measured in one["benchmarks"].items()
     }
-    rules = sorted({rule for counts in found.values() for rule in counts})
+    rules = sorted({rule for measured in found.values() for rule in measured["rules"]})
     if not rules:
         return None
-    body = [[name, benchmark, *(_share(counts, rule) for rule in rules)] for (name, benchmark), counts in found.items()]
-    head = ("model", "benchmark", *(rule.replace("_", " ") for rule in rules))
+    body = [
+        [*names, *(_share(measured["rules"], rule) for rule in rules), _graders(measured)] for names, measured in found.items()
+    ]
+    head = ("model", "benchmark", *(rule.replace("_", " ") for rule in rules), "graded by")
     note = "Samples by the rule that found the answer; “none” where nothing that could be an answer was found."
     return Table(title="How answers were found", head=head, body=body, note=note)
+
+
+def _graders(measured: Mapping[str, Any]) -> str:
+    """Which graders compared, with their versions; a dash in metrics that did not say."""
+    return ", ".join(sorted(measured.get("graders") or {})) or "–"
 
 
 def _share(counts: Counts, rule: str) -> str:

@@ -6,7 +6,6 @@ equal bytes (durations stand in timings nowhere else than on the screen).
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -63,7 +62,7 @@ def publish(
     _publish_student(work)
     found = collect(work, dropped, facts)
     add_shown(work, found)
-    write_report(json.loads(figures.dumps(found)), out)
+    write_report(found, out)
     write_text(out / METRICS_FILE, figures.dumps(cast(Any, found)))
     # A run that stopped early has not found out what the steps behind it use: what they used before stays.
     before = set() if whole else set(read_used(work.folder))

@@ -33,7 +33,12 @@ def add_shown(work: Work, found: dict[str, Any]) -> None:
     }
     found |= {name: section for name, section in counted.items() if section}
     found["order"] |= {name: list(counted[name]) for name in ("cost", "lengths") if counted[name]}
-    write_text(work.folder.path / FILE, embedded(browse_section(batches, scores)) + "\n")
+    write_sample(work.folder.path, batches, scores)
+
+
+def write_sample(out: Path, batches: Sequence[Batch], scores: Sequence[ScoreTable] = ()) -> None:
+    """The sample of traces that the report in this folder shows."""
+    write_text(out / FILE, embedded(browse_section(batches, scores)) + "\n")
 
 
 def all_batches(work: Work) -> list[Batch]:

@@ -48,14 +48,16 @@ def test_edges_double_every_four_bins() -> None:
     assert [edges()[i] for i in (4, 8, 40)] == [2, 4, 1024]
 
 
-def test_edited_imported_and_uncounted_answers_are_no_lengths() -> None:
+def test_edited_and_uncounted_answers_are_no_lengths_and_imported_ones_no_cost() -> None:
     held = batches()
     assert lengths_section([held[4]]) == {}
     [first, *rest] = held[0].output.traces
     changed = [replace(first, finish=Finish.IMPORTED), replace(rest[0], num_tokens=None), *rest[1:]]
-    found = lengths_section([replace(held[0], output=replace(held[0].output, traces=changed))])["instruct"]
+    batch = replace(held[0], output=replace(held[0].output, traces=changed))
+    found = lengths_section([batch])["instruct"]
     assert found["unknown"] == 1
-    assert sum(found["correct"]) + sum(found["wrong"]) == len(rest) - 1
+    assert sum(found["correct"]) + sum(found["wrong"]) == len(rest)
+    assert cost_section([batch], {})["instruct"]["answers"] == len(rest)
 
 
 def test_scores_spread_and_meet() -> None:

@@ -70,3 +70,18 @@ def test_without_a_sample_the_report_has_no_browser(toy: Toy, tmp_path: Path) ->
     (out / "browse.json").unlink()
     assert main(["report", str(out)]) == 0
     assert 'id="browser"' not in (out / "report.html").read_text()
+
+
+def test_imported_traces_can_be_read_in_the_report(tmp_path: Path) -> None:
+    rows = [
+        {"problem": f"{n} + 1?", "answer": str(n + 1), "thinking": "Add.", "content": f"\\boxed{{{n + 1}}}"} for n in range(4)
+    ]
+    (tmp_path / "old.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["import", str(tmp_path / "old.jsonl"), "--verify", "--out", str(tmp_path / "out")]) == 0
+    browse = json.loads((tmp_path / "out" / "browse.json").read_text())
+    assert (browse["shown"], browse["of"]) == (4, 4)
+    assert {(trace["outcome"], trace["thinking"].strip()) for trace in browse["traces"]} == {("correct", "Add.")}
+    page = (tmp_path / "out" / "report.html").read_bytes()
+    assert b'id="browser"' in page
+    assert main(["report", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "report.html").read_bytes() == page
