@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -9,6 +10,7 @@ from statistics import median
 import pytest
 
 from stillwise.problems.import_traces import read_traces
+from stillwise.recipe.api import Recipe
 from stillwise.rewrite.segment import LogicalUnits
 
 pytestmark = pytest.mark.realdata
@@ -62,3 +64,23 @@ def test_the_steps_of_one_thought_as_marked_by_hand(real: Real) -> None:
         "Then at x =",
         "Adding a and b:",
     ]
+
+
+def test_real_thoughts_are_titrated_from_their_file(real: Real, tmp_path: Path) -> None:
+    """R1's five MATH thoughts, given to a scripted model that is right in three of them at once."""
+    file = real("traces_deepseek_r1_math_5.jsonl")
+    rows = [json.loads(line) for line in file.read_text(encoding="utf8").splitlines()]
+    answers = [f"\\boxed{{{row['gtruth_answer'] if place < 3 else 'nothing'}}}" for place, row in enumerate(rows)]
+    script = tmp_path / "script.jsonl"
+    pairs = [{"question": row["problem"], "answer": answer} for row, answer in zip(rows, answers, strict=True)]
+    script.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    recipe = Recipe.load("context_titration", set={"titrated.tokenizer": "instructor", "titrated.samples": 1})
+    roles, traces = {"instructor": f"scripted:{script}"}, {"think": str(file)}
+    found = recipe.run(tmp_path / "run", roles=roles, traces=traces, threads=1, progress="quiet").metrics["titration"][
+        "titrated"
+    ]
+    (group,) = found["groups"].values()
+    assert (group["n"], group["solved"], group["censored"]) == (5, 3, {"never_solved": 2})
+    assert 0 < group["context_ratio"]["value"] < 0.3, "the first unit of a long thought"
+    assert found["order"] == ["ungrouped"], "the file states no level"
+    assert found["attempts"] == 3 + sum(len(units(thought)) for thought in thoughts(real, "deepseek_r1_math_5")[3:])
