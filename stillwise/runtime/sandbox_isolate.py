@@ -12,6 +12,8 @@ import resource
 import struct
 import sys
 
+from stillwise.runtime import sandbox_filter
+
 OLDEST_KERNEL = (5, 14)
 NOBODY = 65534
 """The user and group that untrusted code runs as, inside; outside it is the caller's own, or nobody where that is root."""
@@ -183,7 +185,7 @@ def cpu_alarm(cpu_s: float) -> None:
 
 
 def drop_rights() -> None:
-    """Nobody, in no group, without a capability, and nothing that is started can gain any."""
+    """Nobody, in no group, without a capability; nothing that is started can gain any; only harmless system calls."""
     if os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
@@ -191,3 +193,5 @@ def drop_rights() -> None:
     _call("capset", struct.pack("=Ii", 0x20080522, 0), bytes(24))
     _call("prctl", _NO_NEW_PRIVS, 1, 0, 0, 0)
     unreadable()
+    if (arguments := sandbox_filter.arguments()) is not None:
+        _call("prctl", *arguments, 0, 0, step="seccomp filter")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -276,6 +277,34 @@ def test_there_are_no_rights_and_none_can_be_gained(sandbox: Sandbox) -> None:
     assert printed(sandbox.run(RIGHTS)).split() == [*["-1"] * 6, "0", "-1", "-1"]
 
 
+HIDDEN = """
+import ctypes, os, platform
+libc = ctypes.CDLL(None, use_errno=True)
+calls = {'x86_64': (319, 29, 68, 425, 321, 272), 'aarch64': (279, 194, 186, 425, 280, 97)}.get(platform.machine(), ())
+for number in calls:
+    print(libc.syscall(number, 0, 0, 0o600), ctypes.get_errno() == 1)
+print(0)
+"""
+
+
+def test_memory_that_no_limit_counts_cannot_be_had(sandbox: Sandbox) -> None:
+    assert set(printed(sandbox.run(HIDDEN)).splitlines()) == {"-1 True", "0"}
+
+
+def test_ordinary_system_calls_work(sandbox: Sandbox) -> None:
+    source = """
+import asyncio, multiprocessing, socket, subprocess, sys
+async def main():
+    await asyncio.sleep(0)
+    return 1
+a, b = socket.socketpair()
+a.send(b'x')
+print(asyncio.run(main()), b.recv(1), subprocess.run(['/bin/echo', 'hi'], capture_output=True).stdout)
+print(subprocess.run([sys.executable, '-c', 'print(6 * 7)'], capture_output=True, text=True).stdout.strip())
+"""
+    assert printed(sandbox.run(source)).splitlines() == ["1 b'x' b'hi\\n'", "42"]
+
+
 def test_what_the_supervisor_holds_is_closed_to_the_candidate(sandbox: Sandbox) -> None:
     attempt = """
 import os
@@ -356,6 +385,84 @@ def names_of(mark: str) -> list[str]:
         except OSError:
             continue
     return [name for name in names if name == "sleep"]
+
+
+AS_ANOTHER_USER = """
+import json, sys, time
+sys.path.insert(0, sys.argv[1])
+from stillwise.runtime.sandbox import Job, Limits, Program, Sandbox, Session, python_test
+limits = Limits(cpu_s=0.5, memory=256 << 20, processes=8)
+escape = '''
+import os, time
+if not os.fork():
+    os.setsid()
+    if not os.fork(): os.execv('/bin/sleep', ['sleep', '4818.1623'])
+    os._exit(0)
+os.wait(); time.sleep(0.2)
+'''
+bomb = '''
+import os, time
+made = 0
+for _ in range(64):
+    try:
+        if not os.fork(): time.sleep(1000)
+        made += 1
+    except OSError: pass
+print(made)
+'''
+sources = [escape, bomb, "import os; print(len(os.environ), os.getuid(), os.listdir())", "import socket; socket.socket()",
+    "while True: pass", "x = bytearray(1 << 30)", "print('x' * (10 << 20))", "open('f', 'wb').write(bytes(17 << 20))"]
+found = {}
+for tier in ("namespaces", "subprocess"):
+    rows = found[tier] = []
+    for source in sources:
+        session = Session.of(Sandbox(limits=limits), Program(source=source), judged=False, tier=tier)
+        ran = session.run(Job())
+        session.close()
+        rows.append([ran.status.value, ran.detail.strip()[-60:], ran.stdout.decode()[:60].strip()])
+    ran = Session.of(Sandbox(limits=limits), Program(source="f = lambda x: x"), judged=True, tier=tier).run(
+        Job(tests=python_test("assert f(2) == 2")))
+    rows.append([ran.status.value])
+print(json.dumps(found))
+"""
+
+
+def interpreter_for_all() -> str:
+    """An interpreter that a user without any rights may run, on a checkout that he may read."""
+    for name in (module._interpreter()[0], "/usr/bin/python3"):
+        asked = "import os, sys; print(os.path.dirname(os.__file__), *sys.version_info[:2])"
+        if Path(name).exists():
+            folder, *version = subprocess.run([name, "-c", asked], capture_output=True, text=True).stdout.split()
+            if tuple(map(int, version)) >= (3, 11) and module._readable_by_all(Path(folder)) and module._readable_by_all(ROOT):
+                return name
+    pytest.skip("no interpreter that every user may run")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_a_user_without_rights_gets_the_same_and_the_weaker_tier_holds_what_it_says(sandbox: Sandbox) -> None:
+    name = interpreter_for_all()
+    ran = subprocess.run(
+        [name, "-B", "-c", AS_ANOTHER_USER, str(ROOT)], user=4321, group=4321, extra_groups=[], capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    statuses = [
+        "passed",
+        "passed",
+        "passed",
+        "runtime_error",
+        "time_limit",
+        "memory_limit",
+        "output_limit",
+        "runtime_error",
+        "passed",
+    ]
+    for tier, uid in (("namespaces", 65534), ("subprocess", 4321)):
+        assert [row[0] for row in found[tier]] == statuses, found[tier]
+        assert int(found[tier][1][2]) <= 16
+        assert found[tier][2][2] == f"8 {uid} []"
+        assert "PermissionError" in found[tier][3][1]
+    assert not names_of("4818.1623")
 
 
 @pytest.fixture
