@@ -339,6 +339,46 @@ class Selector(Part):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """The narrow columns of one trace that pairing may read: never its text."""
+
+    trace_id: str
+    problem_id: str
+    output: str
+    """Which step's output the trace came from."""
+    outcome: str | None
+    num_tokens: int | None
+    sample_index: int
+    parent: str | None
+    """The trace that this one was rewritten from."""
+    text_digest: str
+    """Equal texts have equal ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A trace that is preferred to another of the same problem."""
+
+    problem_id: str
+    chosen: str
+    rejected: str
+    gap: str
+    """What sort of pair it is; a word to count by."""
+    beta: float
+    """Its strength in DPO's loss."""
+    margin: float
+    """How much better the chosen one is, in the pairing's own measure; above 0 unless pairs without margin were asked for."""
+
+
+class Pairer(Part):
+    """Traces to preference pairs, by narrow columns only."""
+
+    @abstractmethod
+    def pair(self, contenders: Sequence[Contender]) -> tuple[list[Pair], list[Failure]]:
+        """Pairs in a fixed order, and a failure for each problem that gives none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
     """One training example's place in a curriculum: which trace, and how much of it is the target."""
 
@@ -368,6 +408,10 @@ class Example:
     assistant: str
     """The target text alone (tags included where they are learnt), before the template."""
     weight: float = 1.0
+    rejected: str = ""
+    """A worse answer to the same message, for trainers that learn from pairs."""
+    beta: float | None = None
+    """The pair's own beta (CogPO); None takes the objective's."""
 
 
 class Trainer(Part):

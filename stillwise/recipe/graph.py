@@ -35,7 +35,7 @@ def _check_names(document: Document, recipe: Method, step: Step, place: Place) -
 
 def _check_source(document: Document, step: Step, made: dict[str, Step], place: Place) -> None:
     needed = NEEDS[step.arrow]
-    if needed is None or (step.arrow == "select" and inputs_of(step.part)):
+    if needed is None or (step.arrow in ("select", "pair") and inputs_of(step.part)):
         return
     fitting = [s.name for s in made.values() if OUTPUT[s.arrow] == needed]
     if step.source is None:

@@ -395,7 +395,7 @@ def _step(document: Document, raw: _RawStep, steps: Sequence[_RawStep], context:
         document.validation(err, raw.place, _known_fields(catalogue, str(body.get("kind"))))
         return None
     # A selector that names its inputs itself depends on nothing else.
-    source = None if raw.arrow == "select" and inputs_of(part) else _source(raw, steps)
+    source = None if raw.arrow in ("select", "pair") and inputs_of(part) else _source(raw, steps)
     return Step(arrow=raw.arrow, name=raw.name, source=source, part=part)
 
 

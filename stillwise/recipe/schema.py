@@ -10,6 +10,7 @@ from stillwise.arrows import (
     Benchmark,
     Curator,
     Filter,
+    Pairer,
     Probe,
     Rewriter,
     Sampler,
@@ -30,6 +31,7 @@ ARROWS: dict[str, type[Part]] = {
     "score": Scorer,
     "rewrite": Rewriter,
     "select": Selector,
+    "pair": Pairer,
     "curriculum": Scheduler,
     "train": Trainer,
     "evaluate": Benchmark,
@@ -47,7 +49,7 @@ PLAINEST: dict[str, str] = {
 }
 """The kind that a step has when it names none."""
 
-Produces = Literal["problems", "traces", "rows", "lessons", "model", "measures", "scores", "findings"]
+Produces = Literal["problems", "traces", "rows", "pairs", "lessons", "model", "measures", "scores", "findings"]
 
 OUTPUT: dict[str, Produces] = {
     "curate": "problems",
@@ -57,6 +59,7 @@ OUTPUT: dict[str, Produces] = {
     "score": "scores",
     "rewrite": "traces",
     "select": "rows",
+    "pair": "pairs",
     "curriculum": "lessons",
     "train": "model",
     "evaluate": "measures",
@@ -70,6 +73,7 @@ NEEDS: dict[str, Produces | None] = {
     "score": "traces",
     "rewrite": "traces",
     "select": "traces",
+    "pair": "traces",
     "curriculum": "rows",
     "train": "lessons",
     "evaluate": None,

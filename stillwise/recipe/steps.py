@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -13,6 +14,8 @@ from stillwise.arrows import (
     Example,
     Filter,
     Lesson,
+    Pair,
+    Pairer,
     Probe,
     Rewriter,
     Row,
@@ -30,7 +33,20 @@ from stillwise.errors import TooManyFailures, UserError
 from stillwise.parts import walk_parts
 from stillwise.recipe.roles import student_path
 from stillwise.recipe.schema import Step
-from stillwise.recipe.work import FAILURES, FINDINGS, LESSONS, ROWS, SCORES, STUDENT, TRACES, VERDICTS, Work, by_id, seed_for
+from stillwise.recipe.work import (
+    FAILURES,
+    FINDINGS,
+    LESSONS,
+    PAIRS,
+    ROWS,
+    SCORES,
+    STUDENT,
+    TRACES,
+    VERDICTS,
+    Work,
+    by_id,
+    seed_for,
+)
 from stillwise.records import Failure, Outcome, Trace, digest
 from stillwise.runtime import tables
 from stillwise.runtime.draw import verdicts as verdicts_of
@@ -146,6 +162,15 @@ def select(work: Work, step: Step, folder: StepFolder) -> Facts:
     return {"rows": len(kept), "problems": len({row.problem_id for row in kept}), "dropped": len(dropped)}
 
 
+def pair(work: Work, step: Step, folder: StepFolder) -> Facts:
+    """The pairs that a pairer mines, by trace id; counts by gap."""
+    found, dropped = cast(Pairer, step.part).pair([row for name in step.reads for row in work.contenders(name)])
+    tables.write(folder.path / PAIRS, found, Pair)
+    tables.write(folder.path / FAILURES, dropped, Failure)
+    gaps = Counter(each.gap for each in found)
+    return {"pairs": len(found), "problems": len({each.problem_id for each in found}), "gaps": dict(sorted(gaps.items()))}
+
+
 def curriculum(work: Work, step: Step, folder: StepFolder) -> Facts:
     """Lessons by stage, in training order."""
     rows = tables.read(work.outputs[cast(str, step.source)].path / ROWS, Row)
@@ -204,6 +229,7 @@ RUNNERS: dict[str, Callable[[Work, Step, StepFolder], Facts]] = {
     "verify": verify,
     "score": score,
     "select": select,
+    "pair": pair,
     "curriculum": curriculum,
     "train": train,
     "evaluate": evaluate,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from stillwise.arrows import Caller, Graders, Progress, Row, Sampler, Tools
+from stillwise.arrows import Caller, Contender, Graders, Progress, Row, Sampler, Tools
 from stillwise.parts import plain
 from stillwise.recipe.load import Loaded
 from stillwise.recipe.roles import OpenModel, identity, local_folder
@@ -20,7 +20,7 @@ from stillwise.runtime.store import RunFolder, StepFolder
 from stillwise.runtime.tables import Judged
 
 TRACES, VERDICTS, FAILURES, PROBLEMS = "traces.parquet", "verdicts.parquet", "failures.parquet", "problems.parquet"
-ROWS, LESSONS, SCORES, STUDENT = "rows.parquet", "lessons.parquet", "scores.parquet", "student"
+ROWS, PAIRS, LESSONS, SCORES, STUDENT = "rows.parquet", "pairs.parquet", "lessons.parquet", "scores.parquet", "student"
 FINDINGS = "findings.parquet"
 
 
@@ -93,7 +93,7 @@ class Work:
         """Problems that the step reads: whole, for a level or an answer kind that changes makes other work."""
         if step.arrow in ("curate", "filter"):
             return [problems_digest(held) for held in (self.problems, *self.benchmarks.values())], list(self.benchmarks)
-        if step.arrow in ("sample", "verify", "rewrite", "select", "score", "probe"):
+        if step.arrow in ("sample", "verify", "rewrite", "select", "pair", "score", "probe"):
             outside = step.part.outside() if isinstance(step.part, Sampler) else ""
             return [problems_digest(self.problems), outside] if outside else problems_digest(self.problems)
         if step.arrow == "evaluate":
@@ -124,6 +124,23 @@ class Work:
         levels = {problem.id: problem.level for problem in self.problems}
         verdicts = self.verdicts(output)
         return [_row(trace, output, levels.get(trace.problem_id), verdicts) for trace in self.traces(output)]
+
+    def contenders(self, output: str) -> list[Contender]:
+        """The narrow columns of an output that pairing reads."""
+        verdicts = self.verdicts(output)
+        return [
+            Contender(
+                trace_id=trace.id,
+                problem_id=trace.problem_id,
+                output=output,
+                outcome=verdicts[trace.id].outcome.value if trace.id in verdicts else None,
+                num_tokens=trace.num_tokens,
+                sample_index=trace.sample_index,
+                parent=trace.parent,
+                text_digest=digest(trace.text),
+            )
+            for trace in self.traces(output)
+        ]
 
     def failures(self, output: str) -> list[Failure]:
         """What an output dropped, with reasons."""

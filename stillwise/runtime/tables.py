@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from stillwise.arrows import Example, Lesson, Row, Scaffold
+from stillwise.arrows import Example, Lesson, Pair, Row, Scaffold
 from stillwise.errors import CorruptOutput, UserError
 from stillwise.records import AnswerKind, Failure, Finish, Outcome, Problem, Sampling, Score, Signature, Span, Trace, Verdict
 from stillwise.runtime.files import whole_file
@@ -72,6 +72,7 @@ COLUMNS: Mapping[type[Any], Mapping[str, Column]] = {
     Judged: {"trace_id": "string", **_VERDICT},
     Scored: {"trace_id": "string", **_SCORE},
     Failure: dict.fromkeys(("step", "item", "reason", "detail"), "string"),
+    Pair: {**dict.fromkeys(("problem_id", "chosen", "rejected", "gap"), "string"), "beta": "float64", "margin": "float64"},
     Lesson: {"stage": "string", "trace_id": "string", "target": "string", "weight": "float64"},
     Example: {"id": "string", "user": "string", "assistant": "string", "weight": "float64"},
     Row: {
