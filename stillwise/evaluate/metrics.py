@@ -149,6 +149,7 @@ def measure_group(rows: Sequence[Measured]) -> Measurement:
         outcomes=outcome_counts(row.outcome for row in rows),
         rules=dict(sorted(Counter(row.rule or "none" for row in rows).items())),
         rule_shares=rule_shares(rows),
+        graders=dict(sorted(Counter(row.grader or "none" for row in rows).items())),
     )
 
 

@@ -28,6 +28,8 @@ class Measured:
     extracted: str | None = None
     answer_class: int | None = None
     """Equal numbers within a problem: answers that the grader calls equal. None: compare the extracted texts."""
+    grader: str = ""
+    """Name and version of what compared."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """Numbers to choose the best of n by."""
 

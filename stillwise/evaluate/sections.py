@@ -67,6 +67,7 @@ def _measured(benchmark: str, level: int | None, trace: Trace, verdict: Verdict,
         finish=trace.finish,
         extracted=verdict.extracted,
         answer_class=int(scores[ANSWER_CLASS]) if ANSWER_CLASS in scores else None,
+        grader=verdict.grader,
         scores={name: value for name, value in scores.items() if name != ANSWER_CLASS},
     )
 
@@ -166,6 +167,7 @@ def evaluation_section(model: str, revision: str, benchmarks: Mapping[str, Seque
         model=model,
         revision=revision,
         benchmarks={name: metrics.measurement(rows) for name, rows in benchmarks.items()},
+        order=list(benchmarks),
         average=metrics.average({name: metrics.shares(rows, lambda row: row.correct) for name, rows in benchmarks.items()}),
         per_problem={
             name: {key: metrics.tally(group) for key, group in metrics.by_level(rows).items()}

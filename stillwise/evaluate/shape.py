@@ -108,6 +108,8 @@ class Measurement(TypedDict):
     """Samples by the rule that found the answer; ``none`` where none did."""
     rule_shares: dict[str, Estimate]
     """The same as shares of samples, the mean over problems."""
+    graders: Counts
+    """Samples by what compared the answer, with its version; ``none`` where nothing was compared."""
     by_level: NotRequired[dict[str, Measurement]]
     """Absent inside a level."""
 
@@ -119,6 +121,8 @@ class EvaluationSection(TypedDict):
     """Which model, in words: the role, or the student's name."""
     revision: str
     benchmarks: dict[str, Measurement]
+    order: list[str]
+    """The benchmarks in the recipe's order, as JSON keys are sorted."""
     average: Estimate
     """Unweighted mean over benchmarks of pass@1; its error is the root of the summed squares over the number."""
     per_problem: dict[str, dict[str, dict[str, list[int]]]]

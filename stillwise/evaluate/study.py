@@ -34,8 +34,11 @@ class Student:
 
     @property
     def benchmarks(self) -> list[str]:
-        """Benchmarks that every seed was measured on, sorted: sections read from JSON have no other order."""
-        return [name for name in sorted(self.seeds[0]["benchmarks"]) if all(name in one["benchmarks"] for one in self.seeds)]
+        """Benchmarks that every seed was measured on, in the recipe's order."""
+        first = self.seeds[0]
+        held = [name for name in first["benchmarks"] if all(name in one["benchmarks"] for one in self.seeds)]
+        order = [name for name in first.get("order", []) if name in held]
+        return order + sorted(set(held) - set(order))
 
     def pooled(self, benchmark: str, level: str | None = None) -> Pooled:
         """The problems of one benchmark (and level), counts summed over seeds."""

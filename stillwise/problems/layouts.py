@@ -121,7 +121,7 @@ def knights(row: Row) -> Made | str:
     return Made(
         question=str(row["quiz"]),
         answer=answer,
-        kind=AnswerKind.TEXT,
+        kind=AnswerKind.ROLES,
         scorer={"roles": roles},
         level=len(names),
         subject="knights and knaves",

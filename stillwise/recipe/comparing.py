@@ -67,4 +67,13 @@ def _settings(folder: Path, name: str, held: Mapping[str, Any]) -> dict[str, obj
     step: Mapping[str, Any] = next((body for body in bodies if body.get("as") == name), {})
     fields = {key: json.dumps(plain(step[key]), sort_keys=True) for key in SETTINGS if key in step}
     versions = {f"version of {key}": value for key, value in (held.get("versions") or {}).items() if key in VERSIONS}
-    return {**fields, **versions}
+    return {**fields, **versions, **_graders(held["evaluation"][name])}
+
+
+def _graders(section: Mapping[str, Any]) -> dict[str, object]:
+    """Versions by grader; several versions of one grader in one run stand together."""
+    names = sorted({name for one in section["benchmarks"].values() for name in one.get("graders", {}) if "@" in name})
+    found: dict[str, list[str]] = {}
+    for name, _, version in (one.partition("@") for one in names):
+        found.setdefault(f"version of the grader {name}", []).append(version)
+    return {name: ", ".join(versions) for name, versions in found.items()}
