@@ -65,6 +65,8 @@ class Lines:
     axis: str = "level"
     form: Form = "percent"
     top: float | None = None
+    bottom: float = 0.0
+    """The lower end of the axis; below 0 for differences, whose zero is then ruled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

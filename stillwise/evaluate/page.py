@@ -68,6 +68,7 @@ def _probes(metrics: Metrics) -> list[Block]:
     return _present(
         [
             views_probes.paradigm_probe_figure(metrics),
+            views_probes.paradigm_gap_figure(metrics),
             *views_probes.paradigm_probe_tables(metrics),
             *views_probes.titration_figures(metrics),
             *views_probes.heat_figures(metrics),

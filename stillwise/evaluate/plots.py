@@ -108,7 +108,11 @@ def _whisker(axes: Axes, x: float, point: Point, colour: str) -> None:
 
 def lines(chart: charts.Lines) -> Drawing:
     """Lines with marks and whiskers, moved apart a little so that intervals do not hide one another."""
-    drawing, axes = _framed(chart, (chart.top or top_of(chart.series)) * HEADROOM)
+    top = (chart.top or top_of(chart.series)) * HEADROOM
+    drawing, axes = _framed(chart, top)
+    if chart.bottom < 0:
+        axes.set_ylim(chart.bottom * HEADROOM, top)
+        axes.axhline(0, color=ink("muted"), linewidth=0.9)
     for place, one in enumerate(chart.series):
         shift = (place - (len(chart.series) - 1) / 2) * 0.05
         _line(drawing, axes, chart, one, shift)

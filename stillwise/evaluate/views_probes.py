@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stillwise.evaluate.charts import Cloud, Dot, Group, Heat, Lines
+from stillwise.evaluate.charts import Cloud, Dot, Form, Group, Heat, Lines
 from stillwise.evaluate.paradigm_probe import paradigm_tables, scales
-from stillwise.evaluate.shape import Estimate, Metrics, ParadigmSection, TitrationSection
+from stillwise.evaluate.shape import Contrast, Estimate, Metrics, ParadigmSection, TitrationSection
 from stillwise.evaluate.titration_figures import HEAD, titration_table, titrations
 from stillwise.evaluate.view_kinds import Figure, Table, legend_of, samplings, section, series
 from stillwise.evaluate.wording import levels_of, number, percent, points
@@ -17,7 +17,7 @@ MANY_SCALES = 6
 
 
 def paradigm_probe_figure(metrics: Metrics) -> Figure | None:
-    """Figure 1 of the paper: pass@1 above, tokens below, one panel per scale, conditions by level."""
+    """The upper row of Figure 1: pass@1 and tokens of each condition by level, one panel per scale."""
     held = scales(metrics)
     if not held:
         return None
@@ -25,8 +25,8 @@ def paradigm_probe_figure(metrics: Metrics) -> Figure | None:
     places = {name: place for place, name in enumerate(dict.fromkeys([*samplings(metrics), *conditions]))}
     drawings = [
         (f"{scale}: {words}", _panel(scale, one, places, field))
-        for field, words in (("pass_at_1", "pass@1"), ("tokens", "tokens"))
         for scale, one in list(held.items())[:MANY_SCALES]
+        for field, words in (("pass_at_1", "pass@1"), ("tokens", "tokens"))
     ]
     return Figure(
         title="The paradigm probe",
@@ -34,6 +34,42 @@ def paradigm_probe_figure(metrics: Metrics) -> Figure | None:
         legend=legend_of((name, places[name]) for name in conditions),
         note="Every sample counts; whiskers are 95 % intervals. After Figure 1 of the paper, one panel per scale.",
     )
+
+
+def paradigm_gap_figure(metrics: Metrics) -> Figure | None:
+    """The lower row of Figure 1: what each condition adds to the next one, in pass@1 and in tokens, by level."""
+    held = scales(metrics)
+    pairs = list(dict.fromkeys(_gap(row) for one in held.values() for row in one["contrasts"]))
+    if not pairs:
+        return None
+    drawings = [
+        (f"{scale}: {words}", _gaps(scale, one, pairs, field))
+        for scale, one in list(held.items())[:MANY_SCALES]
+        for field, words in (("pass_at_1", "difference of pass@1"), ("tokens", "difference of tokens"))
+    ]
+    return Figure(
+        title="What each condition adds",
+        drawings=drawings,
+        legend=legend_of((name, place) for place, name in enumerate(pairs)),
+        note="Differences on the same problems; whiskers are 95 % intervals, paired bootstrap over problems.",
+    )
+
+
+def _gap(row: Contrast) -> str:
+    return f"{row['to']} − {row['from']}"
+
+
+def _gaps(scale: str, one: ParadigmSection, pairs: Sequence[str], field: str) -> Lines:
+    groups: dict[str, dict[str, Contrast]] = {name: {} for name in pairs}
+    for row in one["contrasts"]:
+        if row["level"] is not None:
+            groups[_gap(row)][row["level"]] = row
+    levels = levels_of(groups.values())
+    drawn = tuple(series(name, groups[name], levels, field, place) for place, name in enumerate(pairs))
+    ends = [end for each in drawn for one in each.points for end in (one.value, one.low) if end is not None]
+    form: Form = "count" if field == "tokens" else "percent"
+    title = f"differences of {field}, {scale}"
+    return Lines(title=title, categories=tuple(levels), series=drawn, form=form, bottom=min([0.0, *ends]))
 
 
 def _panel(scale: str, one: ParadigmSection, places: Mapping[str, int], field: str) -> Lines:

@@ -10,9 +10,11 @@ import pytest
 
 from stillwise.arrows import Scaffold
 from stillwise.evaluate import metrics
+from stillwise.evaluate.charts import Lines
 from stillwise.evaluate.paradigm_probe import paradigm_section, paradigm_text
+from stillwise.evaluate.plots import draw
 from stillwise.evaluate.sections import Output
-from stillwise.evaluate.shape import Estimate, TitrationFacts
+from stillwise.evaluate.shape import Estimate, Metrics, TitrationFacts
 from stillwise.evaluate.titration_figures import (
     AMONG_CENSORED,
     MOST_CENSORED,
@@ -23,6 +25,7 @@ from stillwise.evaluate.titration_figures import (
     titration_section,
     titration_text,
 )
+from stillwise.evaluate.views_probes import paradigm_gap_figure, paradigm_probe_figure
 from tests.evaluate.synthetic_run import examined, problems
 
 
@@ -140,3 +143,20 @@ def test_the_section_and_its_table() -> None:
     text = titration_text({"titration": {"titrated": found}})
     assert "never solved" in text
     assert metrics.dumps({"titration": {"titrated": found}})
+
+
+def test_figure_1_has_two_rows_and_a_panel_for_each_scale() -> None:
+    asked = problems(20)
+    better, worse = examined(asked, "think", 4), examined(asked, "instruct", 4)
+    up, down = (paradigm_section(asked, {"a": one, "b": other}) for one, other in ((better, worse), (worse, better)))
+    found: Metrics = {"paradigms": {"7B": up, "14B": down}, "order": {"paradigms": ["7B", "14B"]}}
+    upper, lower = paradigm_probe_figure(found), paradigm_gap_figure(found)
+    assert upper is not None
+    assert lower is not None
+    assert [name for name, _ in upper.drawings] == ["7B: pass@1", "7B: tokens", "14B: pass@1", "14B: tokens"]
+    charts = {name: chart for name, chart in lower.drawings if isinstance(chart, Lines)}
+    assert charts["14B: difference of tokens"].bottom < -100, "room below zero"
+    assert charts["7B: difference of tokens"].bottom == 0
+    assert [series.name for series in charts["7B: difference of tokens"].series] == ["a − b"]
+    assert "−100" in draw(charts["14B: difference of tokens"]).replace("-", "−")
+    assert paradigm_gap_figure({}) is None
