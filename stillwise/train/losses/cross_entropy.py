@@ -54,3 +54,13 @@ def span_weights(
     """
     known = sorted((s for s in spans if s.kind in by_kind), key=lambda s: (s.end - s.start, -s.start))
     return [next((by_kind[s.kind] for s in known if s.start <= begin < s.end), default) for begin, _ in offsets]
+
+
+def supervised(hidden_BTH: Tensor, labels_BT: Tensor, ignored: int = -100) -> tuple[Tensor, Tensor]:
+    """Hidden states (N, H) and targets (N,) of a padded batch: the state at t - 1 predicts the label at t.
+
+    In the order of rows, then positions; where padding stands, and how much of it, changes nothing. A row's first token has no
+    state before it and is never a target.
+    """
+    kept_BT = labels_BT[:, 1:] != ignored
+    return hidden_BTH[:, :-1][kept_BT], labels_BT[:, 1:][kept_BT]

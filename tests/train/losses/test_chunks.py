@@ -10,7 +10,7 @@ import pytest
 from stillwise.errors import StillwiseError
 from stillwise.records import Span
 from stillwise.train.losses import head as head_module
-from stillwise.train.losses.cross_entropy import cross_entropy, span_weights, token_logprobs
+from stillwise.train.losses.cross_entropy import cross_entropy, span_weights, supervised, token_logprobs
 from stillwise.train.losses.divergence import JSD, AdaptiveKL, ForwardKL, log_probs
 from stillwise.train.losses.head import Head
 from stillwise.train.losses.mix import Hidden, Matching, divergence_sum, mixed_of
@@ -253,3 +253,47 @@ def test_weights_by_span() -> None:
     assert span_weights(offsets, spans, {"solution": 0.0}, default=1.5) == [1.5, 1.5, 1.5, 0.0, 0.0]
     assert span_weights(offsets, spans, {"thinking": 0.5, "chunk": 3.0}) == [1.0, 3.0, 1.0, 1.0, 1.0]
     assert span_weights([(i, i + 1) for i in range(len(text))], spans, {"thinking": 0.0})[6:10] == [1.0, 0.0, 0.0, 1.0]
+
+
+def padded(rows: list[list[int]], starts: list[int], left: int, right: int) -> tuple[Any, Any, Any, Any]:
+    """Ids, attention mask, positions and labels of a batch that is padded on both sides."""
+    import torch
+
+    width = max(map(len, rows)) + left + right
+    ids, mask = torch.full((len(rows), width), 256), torch.zeros(len(rows), width, dtype=torch.long)
+    labels, positions = torch.full((len(rows), width), -100), torch.zeros(len(rows), width, dtype=torch.long)
+    for i, (row, start) in enumerate(zip(rows, starts, strict=True)):
+        begin = width - right - len(row) if left else 0
+        ids[i, begin : begin + len(row)] = torch.tensor(row)
+        mask[i, begin : begin + len(row)] = 1
+        positions[i, begin : begin + len(row)] = torch.arange(len(row))
+        labels[i, begin + start : begin + len(row)] = torch.tensor(row[start:])
+    return ids, mask, positions, labels
+
+
+@pytest.mark.parametrize(("left", "right"), [(0, 0), (0, 9), (3, 0), (17, 0), (2, 5)])
+def test_side_and_amount_of_padding_change_nothing_and_every_target_is_seen_once(left: int, right: int) -> None:
+    import torch
+
+    rows, starts = [[5, 6, 7, 8, 258], [9, 10, 258], [11, 12, 13, 14, 15, 16, 258]], [2, 1, 4]
+    model = make_model("qwen3").eval()
+    ids, mask, positions, labels = padded(rows, starts, left, right)
+    hidden_BTH = model.base_model(input_ids=ids, attention_mask=mask, position_ids=positions).last_hidden_state
+    hidden_NH, targets_N = supervised(hidden_BTH, labels)
+    assert targets_N.tolist() == [token for row, start in zip(rows, starts, strict=True) for token in row[start:]]
+    total, each = cross_entropy(hidden_NH, Head.of(model), targets_N, torch.ones(len(targets_N)))
+    alone = [
+        model(input_ids=torch.tensor([row])).logits[0, start - 1 : -1].log_softmax(-1)[range(len(row) - start), row[start:]]
+        for row, start in zip(rows, starts, strict=True)
+    ]
+    assert torch.allclose(each, -torch.cat(alone), atol=1e-5)
+    total.backward()
+    (grad,) = [p.grad for name, p in model.named_parameters() if name.endswith("norm.weight") and "layers" not in name]
+    bare = make_model("qwen3").eval()
+    nll = [
+        bare(input_ids=torch.tensor([row]), labels=torch.tensor([[-100] * start + row[start:]])).loss * (len(row) - start)
+        for row, start in zip(rows, starts, strict=True)
+    ]
+    torch.stack(nll).sum().backward()
+    (plain,) = [p.grad for name, p in bare.named_parameters() if name.endswith("norm.weight") and "layers" not in name]
+    assert torch.allclose(grad, plain, atol=1e-4)
