@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -45,7 +46,9 @@ def recipe_flags(parser: argparse.ArgumentParser) -> None:
         "--traces", action="append", default=[], metavar="STEP=PATH", help="traces that a sampling step need not make"
     )
     for role in TEACHERS:
-        parser.add_argument(f"--{role}", metavar="MODEL", help="transformers:PATH, micro:NAME, or a hub id")
+        parser.add_argument(
+            f"--{role}", metavar="MODEL", help="transformers:PATH, micro:NAME, a hub id, or http://HOST/v1#NAME"
+        )
     parser.add_argument("--role", action="append", default=[], metavar="ROLE=MODEL", help="the model of any other role")
 
 
@@ -58,6 +61,17 @@ def machine_flags(parser: argparse.ArgumentParser) -> None:
         "--threads", type=not_negative, default=0, metavar="N", help="torch threads (default: 0, the machine's cores)"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def money(text: str) -> Decimal:
+    """An amount above 0, with decimals."""
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal(0)
+    if not value.is_finite() or value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an amount above 0")
+    return value
 
 
 def positive(text: str) -> int:

@@ -12,6 +12,7 @@ from stillwise.cli.flags import (
     benchmarks_of,
     machine_flags,
     mode_of,
+    money,
     positive,
     problems_of,
     rate,
@@ -33,6 +34,9 @@ def run_parser(commands: Commands) -> None:
     recipe_flags(parser)
     machine_flags(parser)
     parser.add_argument("--until", metavar="STEP", help="stop after this step")
+    parser.add_argument(
+        "--budget", type=money, metavar="AMOUNT", help="stop before servers with a price cost more, over all runs"
+    )
 
 
 def check_parser(commands: Commands) -> None:
@@ -76,6 +80,7 @@ def _run(args: argparse.Namespace) -> int:
         threads=args.threads,
         progress=mode_of(args),
         until=args.until,
+        budget=args.budget,
         command=args.typed,
     )
     say(closing_lines(result))

@@ -1,7 +1,7 @@
 """A model behind an OpenAI-compatible server, or behind many that answer alike.
 
-An event loop in a thread of its own sends and reads; the caller's thread makes answers durable and grades them meanwhile.
-A call counts as in flight until its answer is durable, so a kill never costs more than one window of calls.
+An event loop in a thread of its own sends, reads and makes answers durable; the caller's thread grades them meanwhile. A
+call counts as in flight until its answer is durable, so a kill never costs more than one window of calls.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import asyncio
 import json
 import socket
 import threading
+import time
 from collections import deque
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,14 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stillwise.arrows import Ask, Completion, Request
-from stillwise.errors import UserError
+from stillwise.errors import StillwiseError, UserError
 from stillwise.models.endpoint import Endpoint
 from stillwise.models.http_pool import Call, Pool
 from stillwise.models.http_probe import Asked, Needs, Probe
 from stillwise.models.http_render import Rendering
 from stillwise.models.http_spec import Teacher
 from stillwise.models.http_wire import BadAnswer, Dialect, Wire
-from stillwise.models.model import Arrived, Bunch, FreeMeter, Meter
+from stillwise.models.model import Arrived, Bunch, FreeMeter, Keep, Meter, keep_nothing
 from stillwise.records import Finish
 
 if TYPE_CHECKING:
@@ -34,8 +35,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LINGER_S = 0.008
-"""Answers of so many seconds are handed over together: one commit for all of them."""
+FLUSH_S = 0.006
+"""Answers of so many seconds become durable together: one commit for all of them."""
+LINGER_S = 0.05
+"""Answers of so many seconds are handed to the caller's thread together."""
+MOST_UNREAD = 4096
+"""No further call is sent while the caller has so many answers to read."""
 IDLE_POLL_S = 1.0
 CHARS_PER_TOKEN = 3
 BUSY = frozenset({429, 500, 502, 503, 504, 529})
@@ -50,10 +55,14 @@ class Stream:
     wire: Wire
     requests: Iterator[tuple[int, Request]]
     meter: Meter
+    keep: Keep
     asked: dict[int, Request] = field(default_factory=dict)
+    fresh: list[Arrived] = field(default_factory=list)
+    """Answers that are not yet durable."""
     came: deque[Arrived] = field(default_factory=deque)
-    handed: int = 0
-    """Answers with the caller, not yet durable."""
+    """Durable answers for the caller's thread."""
+    flushed: Callable[[], None] = lambda: None
+    """Called when answers have become durable: there is room for other calls."""
     error: Exception | None = None
     ended: bool = False
     """Nothing more is pulled: the requests are over, or the budget is."""
@@ -63,11 +72,11 @@ class Stream:
     @property
     def waiting(self) -> int:
         """Answers that came and are not yet durable."""
-        return len(self.came) + self.handed
+        return len(self.fresh)
 
     def pull(self) -> Call | None:
         """The next call, or None where the requests are over or the budget has no room for it now."""
-        if self.ended or self.error is not None:
+        if self.ended or self.error is not None or len(self.came) > MOST_UNREAD:
             return None
         self._next = self._next or next(self.requests, None)
         if self._next is None:
@@ -126,10 +135,27 @@ class Stream:
     def _arrive(self, request: Request, arrived: Arrived) -> None:
         known = arrived.completion if arrived.raw else None
         self.meter.spent(len(request.ask.user) // CHARS_PER_TOKEN + 1, request.sampling.max_tokens, known)
-        # In this order: the other thread must never see a call that is neither asked nor come.
-        self.came.append(arrived)
         del self.asked[arrived.place]
+        if not self.fresh:
+            asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
+        self.fresh.append(arrived)
+
+    def flush(self) -> None:
+        """Make the answers durable and hand them over."""
+        fresh = self.fresh
+        if not fresh:
+            return
+        try:
+            self.keep(fresh)
+        except StillwiseError as err:
+            self.error = self.error or err
+            self._end()
+        else:
+            # In this order: the other thread must never see an answer that is neither fresh nor come.
+            self.came.extend(fresh)
+        self.fresh = []
         self.ready.set()
+        self.flushed()
 
     def stop(self, error: UserError) -> None:
         """Nothing more can come."""
@@ -143,7 +169,7 @@ class Stream:
     @property
     def over(self) -> bool:
         """Whether every call has come to its end."""
-        return self.ended and not self.asked and not self.came
+        return self.ended and not self.asked and not self.fresh and not self.came
 
 
 class HttpModel:
@@ -176,7 +202,7 @@ class HttpModel:
     def generate(self, batch: Sequence[Request]) -> list[Completion]:
         """One completion for each request, in order."""
         found: dict[int, Completion] = {}
-        for bunch in self.stream(enumerate(batch), FreeMeter()):
+        for bunch in self.stream(enumerate(batch), FreeMeter(), keep_nothing):
             found.update((arrived.place, arrived.completion) for arrived in bunch)
         return [found[place] for place in range(len(batch))]
 
@@ -205,43 +231,45 @@ class HttpModel:
             self.dialect = self._await(self._probe_any(self._needs))
         return self.dialect
 
-    def stream(self, requests: Iterable[tuple[int, Request]], meter: Meter) -> Iterator[Bunch]:
-        """Answers in bunches as they come; asking for the next bunch says that the last one is durable."""
+    def stream(self, requests: Iterable[tuple[int, Request]], meter: Meter, keep: Keep) -> Iterator[Bunch]:
+        """Answers in bunches as they come, each kept before it comes out."""
         asked = list(requests)
         if not asked:
             return
         wire = self._wire(self.learn(Needs.of(request for _, request in asked)))
-        stream = Stream(wire, iter(asked), meter)
+        stream = Stream(wire, iter(asked), meter, keep)
         with self._lock:
             pool = self._await(self._open_pool())
-            loop = self._loop
+            loop, stream.flushed = self._loop, pool.pump
             loop.call_soon_threadsafe(pool.attach, stream)
             try:
                 yield from self._bunches(stream, pool, loop)
             finally:
-                self._await(self._detach(pool))
+                self._await(self._detach(pool, stream))
 
     def _bunches(self, stream: Stream, pool: Pool, loop: asyncio.AbstractEventLoop) -> Iterator[Bunch]:
         began = loop.time()
         while not stream.over:
-            stream.ready.wait(IDLE_POLL_S)
+            if not stream.ready.wait(IDLE_POLL_S):
+                yield []
             stream.ready.clear()
             now = loop.time()
             stream.meter.held((now - began) * len(pool.endpoints))
             began = now
             if stream.came and stream.asked:
-                threading.Event().wait(LINGER_S)
+                time.sleep(LINGER_S)
             bunch = [stream.came.popleft() for _ in range(len(stream.came))]
+            crowded = len(bunch) > MOST_UNREAD
             if bunch:
-                stream.handed = len(bunch)
                 yield bunch
-                stream.handed = 0
-            loop.call_soon_threadsafe(pool.pump)
+            if crowded:
+                loop.call_soon_threadsafe(pool.pump)
             if stream.error is not None and not stream.came:
                 raise stream.error
 
     @staticmethod
-    async def _detach(pool: Pool) -> None:
+    async def _detach(pool: Pool, stream: Stream) -> None:
+        stream.flush()
         pool.detach()
 
     # -- the loop ---------------------------------------------------------------------------------------------------------
@@ -263,7 +291,7 @@ class HttpModel:
             connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=60, socket_factory=_socket)
             timeout = aiohttp.ClientTimeout(total=self.teacher.timeout_s, sock_connect=30)
             self._session = aiohttp.ClientSession(
-                connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True
+                connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), headers=self._headers
             )
         return self._session
 
@@ -275,7 +303,7 @@ class HttpModel:
     async def _open_pool(self) -> Pool:
         if self._pool is None:
             session = await self._open_session()
-            self._pool = Pool(self.teacher, session, self._headers, self._key or "", self._admit)
+            self._pool = Pool(self.teacher, session, self._key or "", self._admit)
             for url in self.teacher.first_endpoints():
                 self._pool.join(url)
             self._watch = asyncio.get_running_loop().create_task(self._pool.watch())
@@ -311,8 +339,8 @@ class HttpModel:
         for tries, wait in enumerate((0.1, 0.3, 1.0, 3.0, None)):
             timeout = aiohttp.ClientTimeout(total=min(self.teacher.timeout_s, PROBE_TIMEOUT_S * 4**tries))
             with suppress(aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError, ConnectionResetError, TimeoutError):
-                options = {"json": body, "headers": self._headers, "timeout": timeout}
-                async with session.request("GET" if body is None else "POST", where, **options) as response:
+                method = "GET" if body is None else "POST"
+                async with session.request(method, where, json=body, timeout=timeout) as response:
                     status, found = response.status, self._decoded(await response.read())
             if wait is None or (status not in BUSY and (found is not None or status != 200)):
                 break

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -105,7 +105,6 @@ class Pool:
 
     teacher: Teacher
     session: ClientSession
-    headers: Mapping[str, str]
     secret: str
     """The key: some servers repeat it in their errors, which are kept."""
     admit: Callable[[str], Coroutine[Any, Any, str]]
@@ -114,6 +113,8 @@ class Pool:
     source: Source | None = None
     refused: dict[str, str] = field(default_factory=dict)
     """Endpoints that were not let in, with the reason."""
+    flying: int = 0
+    """Calls on the way."""
     _retries: list[tuple[float, int, Call]] = field(default_factory=list)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _timer: asyncio.TimerHandle | None = None
@@ -147,11 +148,6 @@ class Pool:
         for url in [url for url, e in self.endpoints.items() if e.draining and not e.in_flight]:
             del self.endpoints[url]
 
-    @property
-    def in_flight(self) -> int:
-        """Calls on the way."""
-        return sum(endpoint.in_flight for endpoint in self.endpoints.values())
-
     def attach(self, source: Source) -> None:
         """Serve this source until it is detached."""
         self.source, self._silent_since = source, None
@@ -168,10 +164,10 @@ class Pool:
         """Send what may be sent now; called whenever something changed."""
         source, now = self.source, self._loop.time()
         wake: float | None = None
-        flying = self.in_flight
+        room = 0 if source is None else self._capacity() - self.flying - source.waiting
         while source is not None:
             endpoint = self._pick(now)
-            if endpoint is None or flying + source.waiting >= self._capacity():
+            if endpoint is None or room <= 0:
                 wake = self._next_change(now)
                 break
             if (wait := self._limits_wait(now)) > 0:
@@ -182,7 +178,7 @@ class Pool:
                 wake = max(0.0, self._retries[0][0] - now) if self._retries else None
                 break
             self._begin(source, call, endpoint)
-            flying += 1
+            room -= 1
         self._set_timer(wake)
 
     def _next_call(self, source: Source, now: float) -> Call | None:
@@ -193,11 +189,17 @@ class Pool:
         return source.pull()
 
     def _capacity(self) -> int:
-        return max(1, sum(e.capacity for e in self.endpoints.values() if not e.draining))
+        total = 0
+        for endpoint in self.endpoints.values():
+            total += 0 if endpoint.draining else endpoint.capacity
+        return total or 1
 
     def _pick(self, now: float) -> Endpoint | None:
-        free = [endpoint for endpoint in self.endpoints.values() if endpoint.free(now)]
-        return min(free, key=lambda e: e.outstanding) if len(free) > 1 else (free[0] if free else None)
+        best: Endpoint | None = None
+        for endpoint in self.endpoints.values():
+            if endpoint.free(now) and (best is None or endpoint.outstanding < best.outstanding):
+                best = endpoint
+        return best
 
     def _next_change(self, now: float) -> float | None:
         times = [e.until - now for e in self.endpoints.values() if not e.draining and e.until > now]
@@ -218,6 +220,7 @@ class Pool:
         if self._tokens:
             self._tokens.take(call.tokens)
         endpoint.begin()
+        self.flying += 1
         source.count("sent")
         task = self._loop.create_task(self._run(source, call, endpoint))
         self._tasks.add(task)
@@ -230,6 +233,8 @@ class Pool:
         except asyncio.CancelledError:
             endpoint.in_flight -= 1
             raise
+        finally:
+            self.flying -= 1
         tokens = source.answered(call, reply.body) if reply.result is Result.ANSWERED and self.source is source else 0
         result = reply.result if tokens is not None else Result.FAILED
         endpoint.learn(result, began, self._loop.time(), tokens or 0, reply.retry_after)
@@ -238,7 +243,9 @@ class Pool:
         if self.source is not source:
             return
         self._account(source, call, reply, tokens)
-        self.pump()
+        # Where the window is full of answers that are not durable yet, the caller's next step will pump.
+        if self.flying + source.waiting < self._capacity() or self._retries:
+            self.pump()
 
     def _account(self, source: Source, call: Call, reply: Reply, tokens: int | None) -> None:
         source.count("unknown" if reply.result is Result.UNKNOWN else "resolved")
@@ -292,7 +299,7 @@ class Pool:
         import aiohttp
 
         try:
-            async with self.session.post(endpoint.url + call.path, data=call.body, headers=self.headers) as response:
+            async with self.session.post(endpoint.url + call.path, data=call.body) as response:
                 body = await response.read()
                 if response.status != 200 and self.secret:
                     body = body.replace(self.secret.encode(), b"***")
@@ -339,7 +346,7 @@ class Pool:
             if not endpoint.reports_load:
                 continue
             try:
-                async with self.session.get(endpoint.url.removesuffix("/v1") + "/load", headers=self.headers) as response:
+                async with self.session.get(endpoint.url.removesuffix("/v1") + "/load") as response:
                     endpoint.reports_load = response.status == 200
                     found = await response.json(content_type=None) if response.status == 200 else None
             except (aiohttp.ClientError, ConnectionError, TimeoutError, ValueError):
@@ -364,4 +371,4 @@ def _reason(reply: Reply) -> str:
     words = {Result.THROTTLED: "throttled", Result.ANSWERED: "bad_answer", Result.FAILED: "server_error"}
     if reply.result is Result.UNKNOWN:
         return "timed_out" if reply.detail.startswith("no answer") else "connection_lost"
-    return words.get(reply.result, reply.result.value)
+    return words.get(reply.result, str(reply.result.value))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -41,6 +41,10 @@ Bunch = Sequence["Arrived"]
 """Answers that came since the last look, in the order in which they came."""
 
 
+Keep = Callable[[Bunch], None]
+"""Makes answers durable; called from another thread than the one that reads the stream."""
+
+
 @dataclass(frozen=True, slots=True)
 class Arrived:
     """What became of one request of a stream: an answer with its raw body, or a completion that only says why there is none."""
@@ -55,15 +59,18 @@ class Arrived:
 class StreamModel(Model, Protocol):
     """A model that answers requests one by one, in any order, many at once: what a server is."""
 
-    def stream(self, requests: Iterable[tuple[int, Request]], meter: Meter) -> Iterator[Bunch]:
-        """Answers as they come. Asking for the next bunch says that the last one is durable; leaving early ends all calls."""
+    def stream(self, requests: Iterable[tuple[int, Request]], meter: Meter, keep: Keep) -> Iterator[Bunch]:
+        """Answers as they come, each kept before it comes out; an empty bunch where none came for a while.
+
+        Leaving early ends all calls.
+        """
 
     def read(self, request: Request, raw: bytes) -> Completion:
         """The answer in a raw body that was kept; the same bytes give the same answer."""
 
 
 class Meter(Protocol):
-    """Counts what a stream spends, and says when no further call may begin. Called from any thread."""
+    """Counts what a stream spends, and says when no further call may begin. Called from the thread that sends."""
 
     def may(self, prompt_tokens: int, max_tokens: int) -> bool:
         """Whether a call of at most so many tokens may begin now."""
@@ -76,6 +83,10 @@ class Meter(Protocol):
 
     def held(self, endpoint_seconds: float) -> None:
         """Endpoints were held for so long in all."""
+
+
+def keep_nothing(bunch: Bunch) -> None:
+    """For answers that nobody needs again."""
 
 
 class FreeMeter:

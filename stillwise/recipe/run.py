@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from stillwise.runtime.files import disk_errors, write_text
 from stillwise.runtime.graders import GraderPool
 from stillwise.runtime.journal import Journal
 from stillwise.runtime.progress import Display, Mode
+from stillwise.runtime.spending import PAID, Purse
 from stillwise.runtime.store import RunFolder, StepFolder
 
 HOLDOUT_EVERY = 10
@@ -56,6 +58,8 @@ class Options:
     seeds: Seeds = field(default_factory=Seeds)
     threads: int = 0
     """Torch threads; 0 takes the machine's cores (at most eight)."""
+    budget: Decimal | None = None
+    """What calls of servers with a price may cost in all, over every run into this folder; then the run stops."""
     progress: Mode | None = None
     until: str | None = None
     """Stop after this step."""
@@ -108,6 +112,7 @@ def run(loaded: Loaded, options: Options) -> Result:
             roles=dict(bound.binding.roles),
             seeds=options.seeds,
             threads=options.threads or default_threads(),
+            purse=Purse.of(options.budget, sum(amounts.get(PAID, 0) for amounts in journal.ledger().values())),
             problems=problems,
             benchmarks=benchmarks,
         )

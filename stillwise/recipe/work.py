@@ -16,6 +16,7 @@ from stillwise.runtime import tables
 from stillwise.runtime.caller import JournalledCaller
 from stillwise.runtime.executor import Executor
 from stillwise.runtime.journal import Journal
+from stillwise.runtime.spending import Purse
 from stillwise.runtime.store import RunFolder, StepFolder
 from stillwise.runtime.tables import Judged
 
@@ -49,6 +50,8 @@ class Work:
     roles: dict[str, str]
     seeds: Seeds = field(default_factory=Seeds)
     threads: int = 2
+    purse: Purse = field(default_factory=Purse)
+    """What calls of servers may cost, all steps together."""
     problems: list[Problem] = field(default_factory=list)
     benchmarks: dict[str, list[Problem]] = field(default_factory=dict)
     outputs: dict[str, StepFolder] = field(default_factory=dict)
@@ -64,7 +67,7 @@ class Work:
     def caller(self, step: str, role: str) -> Caller:
         """Journalled access to a role's model."""
         opener = OpenModel(self.roles[role], self.threads)
-        return JournalledCaller(step=step, opener=opener, executor=self.executor, journal=self.journal)
+        return JournalledCaller(step=step, opener=opener, executor=self.executor, journal=self.journal, purse=self.purse)
 
     def tools(self, step: Step, path: str | None = None) -> Tools:
         """What a step's part may use; ``path`` is the seed path where one step works several times."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
+import orjson
+
 from stillwise.arrows import Ask, Completion, OnBatch, Request
 from stillwise.errors import BudgetReached
-from stillwise.models.model import Model, StreamModel
+from stillwise.models.model import Bunch, Model, StreamModel
 from stillwise.records import digest
 from stillwise.runtime.executor import Executor, Opener
 from stillwise.runtime.journal import Journal
@@ -119,14 +120,21 @@ class JournalledCaller:
         todo: Sequence[int],
     ) -> Iterator[tuple[tuple[int, ...], list[Completion]]]:
         spending, missing = self._spending, len(todo)
+
+        def keep(bunch: Bunch) -> None:
+            self.journal.add(self.step, [(keys[a.place], a.raw) for a in bunch if a.raw], spending.taken())
+
         try:
-            for bunch in model.stream(((place, requests[place]) for place in todo), spending):
-                self.journal.add(self.step, [(keys[a.place], a.raw) for a in bunch if a.raw], spending.taken())
+            for bunch in model.stream(((place, requests[place]) for place in todo), spending, keep):
+                self.journal.settle(waited=bool(bunch))
+                if not bunch:
+                    continue
                 missing -= len(bunch)
                 heard = [(place, a.completion) for a in bunch for place in places_of[keys[a.place]]]
                 yield tuple(place for place, _ in heard), [answer for _, answer in heard]
         finally:
             self.journal.add(self.step, [], spending.taken())
+            self.journal.settle()
         if missing and spending.exhausted:
             raise BudgetReached(
                 f"step {self.step!r}: the budget has no room for another call; {missing} of {len(requests)} answers are "
@@ -135,11 +143,11 @@ class JournalledCaller:
 
 
 def request_key(revision: str, request: Request) -> bytes:
-    """What decides an answer, as a sha256: the model's revision, the ask, every sampling field, the seed."""
+    """What decides an answer, as half a sha256: the model's revision, the ask, every sampling field, the seed."""
     ask, sampling = request.ask, request.sampling
     ban = None if ask.ban is None else (ask.ban.words, ask.ban.scope, ask.ban.mode)
     drawn = (sampling.temperature, sampling.top_p, sampling.top_k, sampling.max_tokens, sampling.stop)
-    return hashlib.sha256(json.dumps([revision, ask.user, ask.prefill, ban, drawn, request.seed]).encode()).digest()
+    return hashlib.sha256(orjson.dumps([revision, ask.user, ask.prefill, ban, drawn, request.seed])).digest()[:16]
 
 
 def _chunks(items: list[bytes], size: int) -> Iterator[list[bytes]]:

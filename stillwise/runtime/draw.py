@@ -100,14 +100,17 @@ def drawn(
             history=(signature,),
         )
 
+    made: dict[int, Trace] = {}
+
     def heard(places: Sequence[int], answers: Sequence[Completion]) -> None:
-        on_traces(places, [trace(i, answer) for i, answer in zip(places, answers, strict=True)])
+        made.update((i, trace(i, answer)) for i, answer in zip(places, answers, strict=True))
+        on_traces(places, [made[i] for i in places])
 
     answers = caller.complete(requests, heard)
     for place, answer in enumerate(answers):
         if answer.failure:
             on_failed(place, answer)
-    yield from (trace(i, answer) for i, answer in enumerate(answers))
+    yield from (made[i] for i in range(len(answers)))
 
 
 def verdicts(verifier: Verifier, problems: Sequence[Problem], traces: Sequence[Trace], tools: Tools) -> list[Verdict]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from stillwise.models.model import Model
 
@@ -38,6 +38,14 @@ class Opener(Protocol):
     def __call__(self) -> Model: ...
 
     def __hash__(self) -> int: ...
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """A model with something to end."""
+
+    def close(self) -> None:
+        """End it."""
 
 
 class Executor(Protocol):
@@ -71,5 +79,8 @@ class Local:
         return self._held[opener]
 
     def release(self) -> None:
-        """Forget all models."""
+        """Forget all models; those that hold connections or threads end them."""
+        for model in self._held.values():
+            if isinstance(model, Closing):
+                model.close()
         self._held.clear()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -12,6 +11,7 @@ from stillwise.models.http_spec import NANO, Price
 
 PAID = "nano"
 """The ledger's name for money, in billionths of the currency."""
+NAMES = ("sent", "resolved", "unknown", "throttled", "retried", "lost", "answered", "prompt_tokens", "completion_tokens", PAID)
 
 
 @dataclass
@@ -30,16 +30,18 @@ class Purse:
 
 @dataclass
 class Spending:
-    """Implements ``models.model.Meter`` for one caller; called from the loop's thread and the caller's."""
+    """Implements ``models.model.Meter`` for one caller.
+
+    One thread counts and another reads: every number has one writer, and the names never change, so no lock is needed.
+    """
 
     price: Price | None
     purse: Purse
-    answered: int = 0
     exhausted: bool = False
     """A call was held back because it could cost more than is left."""
-    _counts: dict[str, int] = field(default_factory=dict)
-    _nano: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    totals: dict[str, int] = field(default_factory=lambda: dict.fromkeys(NAMES, 0))
+    _held_nano: int = 0
+    _taken: dict[str, int] = field(default_factory=lambda: dict.fromkeys(NAMES, 0))
 
     def _most(self, prompt_tokens: int, max_tokens: int) -> int:
         # Prompt tokens are only guessed before the server has counted them.
@@ -47,61 +49,51 @@ class Spending:
 
     def may(self, prompt_tokens: int, max_tokens: int) -> bool:
         """Whether the budget has room for the dearest outcome of one more call; then it is set aside."""
-        most = self._most(prompt_tokens, max_tokens)
-        with self._lock:
-            purse = self.purse
-            fits = purse.budget_nano is None or purse.paid_nano + purse.aside_nano + most <= purse.budget_nano
-            if purse.budget_nano is not None and purse.paid_nano >= purse.budget_nano:
-                fits = False
-            self.exhausted = not fits
-            purse.aside_nano += most if fits else 0
-        return fits
+        purse = self.purse
+        if purse.budget_nano is None:
+            return True
+        most, paid = self._most(prompt_tokens, max_tokens), purse.paid_nano + self._held_nano
+        self.exhausted = paid + purse.aside_nano + most > purse.budget_nano or paid >= purse.budget_nano
+        purse.aside_nano += 0 if self.exhausted else most
+        return not self.exhausted
 
     def spent(self, prompt_tokens: int, max_tokens: int, completion: Completion | None) -> None:
-        """One call is over. Where nobody knows its cost, all that was set aside counts as paid."""
-        most = self._most(prompt_tokens, max_tokens)
-        with self._lock:
-            self.purse.aside_nano -= most
-            if completion is None:
-                return
-            nano = self.price.tokens_nano(completion.num_prompt_tokens, completion.num_tokens) if self.price else 0
-            self._pay(nano)
-            self.answered += 1
-            self._add("answered", 1)
-            self._add("prompt_tokens", completion.num_prompt_tokens)
-            self._add("completion_tokens", completion.num_tokens)
-
-    def _pay(self, nano: int) -> None:
-        self.purse.paid_nano += nano
-        self._nano += nano
-        self._add(PAID, nano)
-
-    def _add(self, name: str, by: int) -> None:
-        self._counts[name] = self._counts.get(name, 0) + by
+        """One call is over; None for a call without an answer."""
+        if self.purse.budget_nano is not None:
+            self.purse.aside_nano -= self._most(prompt_tokens, max_tokens)
+        if completion is None:
+            return
+        totals = self.totals
+        totals["answered"] += 1
+        totals["prompt_tokens"] += completion.num_prompt_tokens
+        totals["completion_tokens"] += completion.num_tokens
+        if self.price is not None:
+            nano = self.price.tokens_nano(completion.num_prompt_tokens, completion.num_tokens)
+            totals[PAID] += nano
+            self.purse.paid_nano += nano
 
     def count(self, name: str, by: int = 1) -> None:
         """Count exchanges."""
-        with self._lock:
-            self._add(name, by)
+        self.totals[name] += by
 
     def held(self, endpoint_seconds: float) -> None:
         """Endpoints were held for so long."""
         if self.price is not None and self.price.gpu_hour:
-            with self._lock:
-                self._pay(self.price.time_nano(endpoint_seconds))
+            self._held_nano += self.price.time_nano(endpoint_seconds)
 
     def taken(self) -> dict[str, int]:
         """What came to the ledger since the last call."""
-        with self._lock:
-            counts, self._counts = self._counts, {}
-        return counts
+        now = dict(self.totals)
+        now[PAID] += self._held_nano
+        new = {name: amount - self._taken[name] for name, amount in now.items()}
+        self._taken = now
+        return new
 
     def figures(self, left: int) -> Mapping[str, float]:
         """Cost so far and projected to the end, where there is a price."""
-        if self.price is None or not self.answered:
+        answered = self.totals["answered"]
+        if self.price is None or not answered:
             return {}
-        each = self._nano / self.answered
-        return {
-            "cost": float(self.purse.paid_nano / NANO),
-            "cost_at_end": float((self.purse.paid_nano + Decimal(each * left)) / NANO),
-        }
+        paid = Decimal(self.purse.paid_nano + self._held_nano)
+        each = Decimal(self.totals[PAID] + self._held_nano) / answered
+        return {"cost": float(paid / NANO), "cost_at_end": float((paid + each * left) / NANO)}

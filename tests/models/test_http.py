@@ -13,7 +13,7 @@ from stillwise.arrows import Ask, Ban, Completion, Request
 from stillwise.errors import UserError
 from stillwise.models.bans import banned_words_in
 from stillwise.models.http import HttpModel
-from stillwise.models.model import FreeMeter
+from stillwise.models.model import FreeMeter, keep_nothing
 from stillwise.records import THINK_CLOSE, THINK_OPEN, Finish, Sampling
 from tests.models.serving import Scripted, model_of, requests, serving, start
 
@@ -195,7 +195,7 @@ def test_two_replicas_share_the_work(server: Scripted) -> None:
 def generated(model: HttpModel, asked: Sequence[Request], after: int, then: Callable[[], object]) -> list[Completion]:
     """All answers; something happens once so many have come."""
     found: list[Completion] = []
-    for bunch in model.stream(enumerate(asked), FreeMeter()):
+    for bunch in model.stream(enumerate(asked), FreeMeter(), keep_nothing):
         if len(found) < after <= len(found) + len(bunch):
             then()
         found += [arrived.completion for arrived in bunch]

@@ -17,6 +17,7 @@ from stillwise.arrows import Request
 from stillwise.errors import BudgetReached, RunLocked, UserError
 from stillwise.models.http import HttpModel
 from stillwise.models.http_spec import Price, Teacher
+from stillwise.models.model import FreeMeter, keep_nothing
 from stillwise.records import Sampling
 from stillwise.runtime.caller import JournalledCaller
 from stillwise.runtime.executor import Local
@@ -270,19 +271,13 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
 def test_stopping_early_leaves_no_thread_working(server: Scripted) -> None:
     server.become(latency=0.05)
     with model_of(server, in_flight=8) as model:
-        stream = model.stream(enumerate(asked(500)), _meter())
+        stream = model.stream(enumerate(asked(500)), FreeMeter(), keep_nothing)
         next(iter(stream))
         stream.close()  # type: ignore[attr-defined]
         time.sleep(0.2)
         before = calls(server)
         time.sleep(0.2)
         assert calls(server) == before < 100
-
-
-def _meter() -> Any:
-    from stillwise.models.model import FreeMeter
-
-    return FreeMeter()
 
 
 def test_prices_have_decimals() -> None:
