@@ -2,8 +2,10 @@
 
 from stillwise.parts import Part
 from stillwise.score.judged import Judged
+from stillwise.score.outcomes import PassRate, Variation
 from stillwise.score.rethink import RethinkWords
+from stillwise.score.shape import Length, Repetition, Structure
 
-PARTS: tuple[type[Part], ...] = (RethinkWords, Judged)
+PARTS: tuple[type[Part], ...] = (RethinkWords, PassRate, Variation, Length, Structure, Repetition, Judged)
 
-__all__ = ["PARTS", "Judged", "RethinkWords"]
+__all__ = ["PARTS", "Judged", "Length", "PassRate", "Repetition", "RethinkWords", "Structure", "Variation"]
