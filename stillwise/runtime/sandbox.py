@@ -1,7 +1,7 @@
 """Runs untrusted Python with no network, no environment, no files and hard limits, and says how it ended.
 
 Tier ``namespaces``: new user, mount, pid, net, ipc and uts namespaces around a minimal read-only file tree (the system, the
-interpreter, an empty ``/tmp``), no capability, no way to gain one. Tier ``subprocess``: limits and a clean environment only; it
+interpreter, an empty folder), no capability, no way to gain one. Tier ``subprocess``: limits and a clean environment only; it
 stops accidents, not attackers, and is used only where it is asked for, with a warning. docs/sandbox.md lists what each holds.
 """
 

@@ -26,6 +26,8 @@ MEMORY_EXIT = 86
 STDERR_KEPT = 1 << 14
 FILES = 64
 """Open files of one process: also bounds what files in memory can hold."""
+STACK = 100 << 20
+"""Cached recursive functions use the C stack, a kilobyte for each call."""
 STARTED, COMPILED, REFUSED = b"S", b"R", b"C"
 """What a candidate says before its code runs: its limits stand, the program compiled, it did not (and why)."""
 JUDGED = (b"passed", b"wrong_answer", b"runtime_error", b"memory_limit")
@@ -64,6 +66,7 @@ def main(jobs: int, reports: int) -> None:
     if message is None:
         return
     config = Config(*message)
+    isolate.lift(resource.RLIMIT_FSIZE, resource.RLIMIT_AS, resource.RLIMIT_CPU)
     serve, judge = _judging() if config.judged else (None, None)
     try:
         _enter(config, jobs, reports)
@@ -280,6 +283,7 @@ class Supervisor:
                 resource.RLIMIT_FSIZE: (file_bytes, file_bytes),
                 resource.RLIMIT_NPROC: (processes, processes),
                 resource.RLIMIT_NOFILE: (FILES, FILES),
+                resource.RLIMIT_STACK: (STACK, STACK),
                 resource.RLIMIT_CORE: (0, 0),
                 resource.RLIMIT_MSGQUEUE: (0, 0),
                 resource.RLIMIT_MEMLOCK: (0, 0),
@@ -395,7 +399,8 @@ def _own_world(folder: str, paths: list[str]) -> dict[str, object]:
 def _compiled(config: Config) -> list[CodeType]:
     """The setup's and the program's code; a program that does not compile ends the process here."""
     try:
-        code = [compile(config.setup, "setup.py", "exec"), compile(config.program, "solution.py", "exec")]
+        pieces = (config.setup, "setup.py"), (config.program, "solution.py")
+        code = [compile(source, name, "exec", dont_inherit=True) for source, name in pieces]
     except (SyntaxError, ValueError, RecursionError, OverflowError) as err:
         os.write(3, REFUSED + f"{type(err).__name__}: {err}"[:500].encode(errors="replace"))
         os._exit(1)

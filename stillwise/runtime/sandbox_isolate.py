@@ -10,7 +10,6 @@ import _ctypes
 import os
 import resource
 import struct
-import sys
 
 from stillwise.runtime import sandbox_filter
 
@@ -19,7 +18,8 @@ NOBODY = 65534
 """The user and group that untrusted code runs as, inside; outside it is the caller's own, or nobody where that is root."""
 SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/nix/store")
 DEVICES = ("null", "zero", "full", "random", "urandom")
-WORK = "/tmp"
+WORK = "/box"
+"""Where programs work; ``/tmp`` leads here, unless the interpreter itself lies there."""
 SIGKILL, SIGXCPU, SIGPROF = 9, 24, 27
 """By number: the module ``signal`` takes longer to load than everything here."""
 
@@ -54,8 +54,8 @@ class _Function(_ctypes.CFuncPtr):
 
 
 class _Library:
-    # The module ctypes takes as long to import as everything else here together; this is what its CDLL does.
-    _handle = _ctypes.dlopen("libc.so.6" if sys.platform == "linux" else "libc.dylib", 0)
+    # The module ctypes takes as long to import as everything else here together; this is what its CDLL(None) does.
+    _handle = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
 
 
 _libc: Any = _Library
@@ -106,7 +106,7 @@ def unreadable() -> None:
 
 
 def own_root(at: str, read_only: list[str], folder_bytes: int) -> None:
-    """A minimal tree as ``/``: the system and the interpreter read-only, five devices, an empty ``/tmp``; no ``/proc``."""
+    """A minimal tree as ``/``: the system and the interpreter read-only, five devices, an empty ``/box``; no ``/proc``."""
     _forbid_user_namespaces()
     _mount("tmpfs", at, "tmpfs", _MS_NOSUID | _MS_NODEV, "size=1m,mode=755")
     for path in (*SYSTEM, *read_only):
@@ -116,6 +116,8 @@ def own_root(at: str, read_only: list[str], folder_bytes: int) -> None:
         os.close(os.open(f"{at}/dev/{name}", os.O_CREAT | os.O_WRONLY))
         _mount(f"/dev/{name}", f"{at}/dev/{name}", None, _MS_BIND)
     os.makedirs(at + WORK)
+    if not os.path.lexists(f"{at}/tmp"):
+        os.symlink(WORK[1:], f"{at}/tmp")
     os.chdir(at)
     _call("pivot_root", b".", b".")
     _call("umount2", b".", _MNT_DETACH)
@@ -144,7 +146,7 @@ def kill(pid: int) -> bool:
 
 
 def fresh_work(folder_bytes: int, first: bool = False) -> None:
-    """An empty ``/tmp`` of limited size; what the one before held is gone."""
+    """An empty working folder of limited size; what the one before held is gone."""
     os.chdir("/")
     if not first:
         _call("umount2", WORK.encode(), _MNT_DETACH)
@@ -156,7 +158,7 @@ def _graft(path: str, root: str) -> None:
     if os.path.lexists(target) or not os.path.isdir(path):
         return
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    if os.path.islink(path):
+    if path in SYSTEM and os.path.islink(path):
         os.symlink(os.readlink(path), target)
         return
     os.mkdir(target)
@@ -168,6 +170,13 @@ def _graft(path: str, root: str) -> None:
 def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
     words = [None if word is None else os.fsencode(word) for word in (source, target, kind, data)]
     _call("mount", *words[:3], _Long(flags), words[3], step=f"mount {kind or 'bind'} on {target}")
+
+
+def lift(*which: int) -> None:
+    """Takes back soft limits that were inherited: those of a run are set for the run."""
+    for one in which:
+        hard = resource.getrlimit(one)[1]
+        resource.setrlimit(one, (hard, hard))
 
 
 def limit(limits: dict[int, tuple[int, int]]) -> None:

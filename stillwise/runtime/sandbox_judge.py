@@ -224,7 +224,7 @@ def judge(tests: Sequence[bytes], replies: int, requests: int, verdict: int) -> 
             if kind == CALL:
                 _call(body, names)
             else:
-                exec(compile(body, f"test_{number}.py", "exec"), names)
+                exec(compile(body, f"test_{number}.py", "exec", dont_inherit=True), names)
         if caught.error is not None:
             os.write(verdict, _verdict(caught.error, number))
             return

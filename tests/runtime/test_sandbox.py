@@ -163,8 +163,9 @@ for folder, inner, _ in os.walk('/'):
         pass
 print(wrote, os.access('/usr/bin', os.W_OK))
 """
-    assert printed(Sandbox(limits=Limits(cpu_s=10)).run(attempt)) == "['/tmp'] False"
+    assert printed(Sandbox(limits=Limits(cpu_s=10)).run(attempt)) == "['/box'] False"
     assert not Path("/tmp/mark").exists()
+    assert not Path("/box").exists()
 
 
 def test_each_run_has_an_empty_folder_of_limited_size(sandbox: Sandbox) -> None:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import pickle
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from stillwise.arrows import Tools, Verifier
 from stillwise.errors import UserError
+from stillwise.problems.columns import Columns
+from stillwise.problems.file import File
 from stillwise.records import AnswerKind, Finish, Outcome, Problem, Trace, Verdict
 from stillwise.runtime import sandbox
+from stillwise.runtime.graders import GraderPool
 from stillwise.runtime.sandbox import Sandbox
+from stillwise.verify import ByAnswerKind
 from stillwise.verify.code import Code
 from stillwise.verify.code_blocks import find_code
 from stillwise.verify.code_outputs import difference
@@ -187,6 +195,70 @@ def test_setup_comes_before_the_tests_and_a_problem_may_set_its_limits(code: Cod
     long = problem([{"input": "", "output": ""}], style="stdin", cpu_s=1.5)
     spin = "import time\nwhile time.process_time() < 0.6: pass"
     assert code.verify(long, trace_of(fenced(spin))).outcome is Outcome.CORRECT
+
+
+def pickled(cases: list[dict[str, str]]) -> str:
+    """Private tests as LiveCodeBench publishes them."""
+    return base64.b64encode(zlib.compress(pickle.dumps(json.dumps(cases)))).decode()
+
+
+def case(given: str, wanted: str, kind: str) -> dict[str, str]:
+    return {"input": given, "output": wanted, "testtype": kind}
+
+
+CONTEST = [
+    {
+        "question_content": "Print the longest path's length; each node leads to the next.",
+        "starter_code": "",
+        "difficulty": "medium",
+        "public_test_cases": json.dumps([case("3\n", "3\n", "stdin")]),
+        "private_test_cases": pickled([case("20000\n", "20000\n", "stdin"), case("1", "1", "stdin")]),
+        "metadata": "{}",
+    },
+    {
+        "question_content": "Reverse the list and repeat it.",
+        "starter_code": "class Solution:\n    def again(self, nums: List[int], times: int) -> List[int]:\n        ",
+        "difficulty": "easy",
+        "public_test_cases": json.dumps([case("[1, 2]\n2", "[2, 1, 2, 1]", "functional")]),
+        "private_test_cases": pickled([case("[]\n3", "[]", "functional")]),
+        "metadata": json.dumps({"func_name": "again"}),
+    },
+]
+SOLUTIONS = [
+    "@cache\ndef f(n): return 0 if n == 0 else 1 + f(n - 1)\nprint(f(int(input())))",
+    "class Solution:\n    def again(self, nums: List[int], times: int) -> List[int]:\n        return tuple(nums[::-1] * times)",
+]
+
+
+def test_rows_of_livecodebench_from_a_file_to_verdicts(code: Code, trace_of: Traced, tmp_path: Path) -> None:
+    path = tmp_path / "contest.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in CONTEST))
+    found = list(File(path=str(path), columns=Columns.model_validate({"layout": "livecodebench"})).problems())
+    problems = [problem for problem in found if isinstance(problem, Problem)]
+    assert [problem.level for problem in problems] == [2, 1]
+    right = [(problem, trace_of(fenced(source))) for problem, source in zip(problems, SOLUTIONS, strict=True)]
+    wrong = [(problem, trace_of(fenced(source))) for problem, source in zip(problems, reversed(SOLUTIONS), strict=True)]
+    assert [verdict.outcome for verdict in decide(code, right)] == [Outcome.CORRECT] * 2, decide(code, right)
+    assert [verdict.outcome for verdict in decide(code, wrong)] == [Outcome.INCORRECT] * 2
+    bare = code.model_copy(update={"prelude": "none"})
+    assert [verdict.outcome for verdict in decide(bare, right)] == [Outcome.INCORRECT] * 2
+
+
+def test_by_answer_kind_sends_programs_to_the_sandbox_and_the_rest_to_the_pool(trace_of: Traced) -> None:
+    sums = Problem.of("1 + 1", "2", answer_kind=AnswerKind.NUMBER)
+    with GraderPool(workers=1) as pool:
+        tools = Tools(step="s", seed=0, callers={}, graders=pool, progress=cast(Any, None))
+        pairs = [(sums, trace_of(r"\boxed{2}")), (SQUARE, trace_of("nothing")), (sums, trace_of(r"\boxed{3}"))]
+        found = ByAnswerKind().decide(pairs, tools)
+    assert [verdict.outcome for verdict in found] == [Outcome.CORRECT, Outcome.INCORRECT, Outcome.INCORRECT]
+    assert found[1].detail == "no_code"
+
+
+def test_a_program_may_be_judged_in_a_pools_worker_too(code: Code, trace_of: Traced) -> None:
+    big = problem([{"input": "x" * (3 << 20), "output": str(3 << 20)}], style="stdin")
+    with GraderPool(workers=1) as pool:
+        (found,) = pool.verify(code, [(big, trace_of(fenced("print(len(input()))")))])
+    assert found.outcome is Outcome.CORRECT, found
 
 
 @dataclass(frozen=True)
