@@ -17,9 +17,13 @@ from stillwise.records import Finish, Outcome, Problem, Score, Trace
 BINS_PER_DOUBLING = 4
 LONGEST = 2.0**24
 """Tokens; the last bin's end."""
-VERBOSITY = ("reasoning_verbosity", "verbosity", "rv")
-DIFFICULTY = ("cognitive_difficulty", "difficulty", "cd")
+VERBOSITY = ("verbosity", "reasoning_verbosity", "rv")
+DIFFICULTY = ("cognitive_difficulty", "cd")
 """Names of the two scores of OmniThought's heat map, in the order in which they are looked for."""
+
+
+HIGHEST = 9
+"""Both scores run from 0 to 9 (Thinking with DistilQwen, §3.2.3)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,11 +136,13 @@ def _heat(tables: Sequence[ScoreTable]) -> dict[str, Any] | None:
         return None
     traces = set(verbosity) | set(difficulty)
     pairs = [(verbosity.get(trace), difficulty.get(trace)) for trace in traces]
-    counted = Counter((round(x), round(y)) for x, y in pairs if x is not None and y is not None)
-    return {**_cells(counted), "unscored": len(traces) - counted.total()} if counted else None
+    counted = Counter((_mark(x), _mark(y)) for x, y in pairs)
+    cells = [[counted[x, y] for x in range(HIGHEST + 1)] for y in range(HIGHEST + 1)]
+    scored = sum(map(sum, cells))
+    marks = list(range(HIGHEST + 1))
+    return {"verbosity": marks, "difficulty": marks, "cells": cells, "unscored": len(traces) - scored} if scored else None
 
 
-def _cells(counted: Counter[tuple[int, int]]) -> dict[str, Any]:
-    columns = list(range(min(x for x, _ in counted), max(x for x, _ in counted) + 1))
-    rows = list(range(min(y for _, y in counted), max(y for _, y in counted) + 1))
-    return {"verbosity": columns, "difficulty": rows, "cells": [[counted[x, y] for x in columns] for y in rows]}
+def _mark(value: float | None) -> int | None:
+    """The nearest whole number of the scale; None off the scale."""
+    return round(value) if value is not None and 0 <= value <= HIGHEST else None

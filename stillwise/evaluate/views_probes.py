@@ -166,7 +166,9 @@ def _heat(name: str, one: Mapping[str, Any]) -> Figure:
         x_axis="reasoning verbosity (RV)",
         y_axis="cognitive difficulty (CD)",
     )
-    note = f"Traces by both scores, whole numbers; {one['unscored']:,} traces lack one of them."
+    note = (
+        f"Traces by both scores, to the nearest whole number; {one['unscored']:,} traces lack one of them or lie off the scale."
+    )
     body = [[rows[i], *(f"{cell:,}" for cell in row)] for i, row in enumerate(cells)]
     return Figure(title=title, drawings=[("", chart)], note=note, head=("CD \\ RV", *columns), body=body)
 

@@ -74,6 +74,8 @@ def test_scores_spread_and_meet() -> None:
     column, row = heat["verbosity"][2], heat["difficulty"][1]
     assert heat["cells"][1][2] == pairs.count((column, row))
     assert found["by_step"]["cognitive_difficulty"]["cognitive_difficulty"]["missing"] == 3
+    wild = replace(verbosity, scores=[(key, replace(score, value=1e9)) for key, score in verbosity.scores])
+    assert scores_section([wild, less])["verbosity_by_difficulty"] == {}
 
 
 def test_one_score_alone_is_a_row_and_no_heat() -> None:
