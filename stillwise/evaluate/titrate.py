@@ -57,6 +57,10 @@ class Titration(Probe):
     """The role whose tokenizer counts every token of the two ratios."""
     paradigm: Paradigm = Field(default="instruct", validate_default=True)
     """How the problem is put."""
+    before: str = ""
+    """Put before the prefix: "<think>\\n" for a model that knows thoughts by their tag."""
+    after: str = ""
+    """Put after the prefix: "\\n</think>\\n\\n" ends the thought there, so that the solution must follow."""
     segment: Segmenter = Field(default="logical_units", validate_default=True)
     """What cuts a thought into units."""
     samples: int = Field(default=4, ge=1)
@@ -121,7 +125,7 @@ class Titration(Probe):
         low, high = 0, len(prefixes) + 1
         while high - low > 1:
             middle = (low + high) // 2
-            start = answer_start(opened, ask.prefill + given(prefixes[middle - 1]))
+            start = answer_start(opened, ask.prefill + self.given(prefixes[middle - 1]))
             fits = caller.count_tokens(prompt + start) < self.max_context_tokens
             low, high = (middle, high) if fits else (low, middle)
         return low
@@ -132,7 +136,9 @@ class Titration(Probe):
         sampling = Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
         owners = [case for case in cases for _ in range(self.samples)]
         traces = list(drawn(drawings, self.paradigm, self.by, sampling, tools))
-        marked = [_marked(trace, case) for trace, case in zip(traces, owners, strict=True)]
+        marked = [
+            _marked(trace, case, self.given(case.prefixes[case.here - 1])) for trace, case in zip(traces, owners, strict=True)
+        ]
         found = verdicts(self.verify, [case.problem for case in owners], marked, tools)
         for place, case in enumerate(cases):
             mine = slice(place * self.samples, (place + 1) * self.samples)
@@ -143,7 +149,7 @@ class Titration(Probe):
     def _drawing(self, case: Case, index: int, tools: Tools) -> Drawing:
         place = case.here
         seed = derive_seed(tools.seed, tools.step, self.by, self.kind, case.problem.id, case.trace.id, place, index)
-        ask = replace(case.ask, prefill=case.ask.prefill + given(case.prefixes[place - 1]))
+        ask = replace(case.ask, prefill=case.ask.prefill + self.given(case.prefixes[place - 1]))
         return Drawing(problem=case.problem, ask=ask, seed=seed, sample_index=index)
 
     def _finding(self, case: Case, tools: Tools) -> Scaffold:
@@ -167,6 +173,10 @@ class Titration(Probe):
             answer_tokens=count(solved.span("answer") or "") if solved else None,
             censored=None if solved else reason,
         )
+
+    def given(self, prefix: str) -> str:
+        """A prefix as it is prefilled: without trailing blanks, which no tokenizer would have left alone there."""
+        return self.before + prefix.rstrip(" \t") + self.after
 
     def group_of(self, level: int | None) -> str:
         """The name of the group that holds a level."""
@@ -252,17 +262,11 @@ class Case:
         self.search.told(right is not None)
 
 
-def given(prefix: str) -> str:
-    """A prefix as it is prefilled: without trailing blanks, which no tokenizer would have left alone there."""
-    return prefix.rstrip(" \t")
-
-
-def _marked(trace: Trace, case: Case) -> Trace:
+def _marked(trace: Trace, case: Case, start: str) -> Trace:
     """The trace with what was given as a span of its own, so that only what was generated is read for an answer."""
-    start = given(case.prefixes[case.here - 1])
     cut = trace.text.index(start) + len(start)
-    inner = thinking_spans(trace.text[cut:])
-    if THINK_OPEN in trace.text[:cut] and THINK_CLOSE not in trace.text[cut:]:
+    inner, open_at = thinking_spans(trace.text[cut:]), trace.text.rfind(THINK_OPEN, 0, cut)
+    if open_at >= 0 and THINK_CLOSE not in trace.text[open_at:]:
         inner = (Span(kind="thinking", start=0, end=len(trace.text) - cut),)
     moved = [Span(kind=span.kind, start=span.start + cut, end=span.end + cut) for span in inner]
     whole = [Span(kind=PREFIX, start=0, end=cut), Span(kind="answer", start=cut, end=len(trace.text))]

@@ -97,7 +97,7 @@ def run_scales(path: Path, out: Path, options: Options) -> tuple[str, dict[str, 
 
 def side_by_side(name: str, study: ScaleStudy, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The probes' sections of all scales under the scales' names, and the recipe that they share."""
-    last = next(reversed(results.values()))
+    last = list(results.values())[-1]
     shared = {key: last["recipe"][key] for key in ("paper", "departures", "seed") if key in last["recipe"]}
     roles = {f"{role} {scale}": model for scale, one in results.items() for role, model in one["recipe"]["roles"].items()}
     command = f"stillwise study {name} --out DIR"

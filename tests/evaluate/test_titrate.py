@@ -180,6 +180,20 @@ def test_generated_thoughts_and_opened_ones_are_not_read_for_an_answer(tmp_path:
     assert run(tmp_path, closed, [(one, thought(one, 1))])[1][0].units_given == 1
 
 
+def test_a_thought_may_be_given_as_a_thought_and_closed(tmp_path: Path) -> None:
+    one = problem("tagged")
+    fields = {"before": "<think>\n", "after": "</think>\n\n"}
+    model = needs({"tagged?": 2})
+    sampled, found, _ = run(tmp_path, model, [(one, thought(one, 3))], **fields)
+    assert found[0].units_given == 2
+    prefix = sampled[-1].trace.span("prefix") or ""
+    assert prefix.startswith("<think>\nStep 1")
+    assert prefix.endswith("</think>\n\n")
+    assert found[0].prefix_tokens == 12, "the tags are not the thought's"
+    left_open = ScriptedModel(lambda request: "\\boxed{7}", name="left open")
+    assert run(tmp_path, left_open, [(one, thought(one, 1))], before="<think>\n")[1][0].censored
+
+
 def tried(search: Searching, works: set[int]) -> list[int]:
     order = []
     while search.next is not None:
