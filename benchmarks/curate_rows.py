@@ -24,6 +24,7 @@ from stillwise.records import Problem
 PLANTED = ("verbatim", "wrapper", "delimiters")
 MICRO_SHARE, DUPLICATES, LEAKS, TRACE_LEAKS, SECOND_SAMPLES = 0.3, 0.05, 0.02, 0.01, 0.2
 ALIKE = 60
+LEAST_WORDS = 7
 MICRO_LEVELS = (2, 3, 4, 5)
 COLUMNS = ("problem", "question", "answer", "level", "domain", "trace", "correct", "num_tokens", "truth")
 
@@ -117,6 +118,8 @@ def rows(count: int, data: Path | None, held: Mapping[str, Sequence[Problem]]) -
     rng.shuffle(micro)
     asked = [problem.question for problems in held.values() for problem in problems]
     real = real_rows(list(unlike(seeds(data), asked)), rng) if data else iter(())
+    # Shorter ones are not looked for in traces, where anything is said.
+    told = [question for question in asked if len(re.findall(r"\w+", question)) >= LEAST_WORDS]
     earlier: list[dict[str, Any]] = []
     problem, last = -1, dict[str, Any]()
     for _ in range(count):
@@ -135,7 +138,7 @@ def rows(count: int, data: Path | None, held: Mapping[str, Sequence[Problem]]) -
             row |= {"question": changed(rng.choice(asked), how, rng), "answer": None, "truth": f"leak:{how}"}
         elif draw < DUPLICATES + LEAKS + TRACE_LEAKS:
             before, line, after = row["trace"].partition("\n")
-            row |= {"trace": f"{before}{line}{changed(rng.choice(asked), how, rng)}\n{after}", "truth": "trace_leak"}
+            row |= {"trace": f"{before}{line}{changed(rng.choice(told), how, rng)}\n{after}", "truth": "trace_leak"}
         elif draw > 1 - SECOND_SAMPLES and last.get("truth") == "fresh":
             row = {**last, "trace": row["trace"], "truth": "sample"}
         problem += row["truth"] != "sample"

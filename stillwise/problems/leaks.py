@@ -153,33 +153,45 @@ class Index:
         yield from _by_pair(np.stack(pieces, axis=1).tolist(), counts.tolist())
 
     def _checked(self, texts: Texts, tokens: Tokens, text: int, question: int, diagonal: int) -> Leak | None:
-        from rapidfuzz.distance import LCSseq
-
-        asked = slice(int(self._tokens.bounds[question]), int(self._tokens.bounds[question + 1]))
-        size = asked.stop - asked.start
-        slack = max(3, int(SLACK * size))
+        size = int(self._tokens.bounds[question + 1] - self._tokens.bounds[question])
         low, high = int(tokens.bounds[text]), int(tokens.bounds[text + 1])
         if size < self._match.ngram and self._match.around is not None and high - low > size + self._match.around:
             return None
-        begin, end = max(low, diagonal - slack), min(high, diagonal + size + slack)
-        there = tokens.hashes[begin:end].tolist()
+        # The exact place first: in a wider one a number that stands there twice may be matched at the wrong end.
+        for slack in (0, max(3, int(SLACK * size))):
+            window = (max(low, diagonal - slack), min(high, diagonal + size + slack))
+            if place := self._place(tokens, text, question, window):
+                return self._leak(texts, tokens, text, question, place)
+        return None
+
+    def _place(self, tokens: Tokens, text: int, question: int, window: tuple[int, int]) -> tuple[int, int, float] | None:
+        """First and last token of the question inside a window of the text, and how much of it is there; None for no leak."""
+        from rapidfuzz.distance import LCSseq
+
+        asked = slice(int(self._tokens.bounds[question]), int(self._tokens.bounds[question + 1]))
+        there = tokens.hashes[slice(*window)].tolist()
         if not self._match.siblings and not self._numbers[question].issubset(there):
             return None
-        blocks = [
-            (block.src_start, block.dest_start + begin, block.src_end - block.src_start)
-            for block in LCSseq.opcodes(self._tokens.hashes[asked].tolist(), there)
-            if block.tag == "equal"
-        ]
-        blocks = _dense(blocks)
-        weights = self._weights
-        begun = asked.start
-        held = sum(weights[begun + i + length] - weights[begun + i] for i, _, length in blocks)
-        covered = held / (weights[asked.stop] - weights[begun])
+        blocks = _dense(
+            [
+                (block.src_start, block.dest_start + window[0], block.src_end - block.src_start)
+                for block in LCSseq.opcodes(self._tokens.hashes[asked].tolist(), there)
+                if block.tag == "equal"
+            ]
+        )
+        covered = self._covered(asked, blocks)
+        size = asked.stop - asked.start
         if covered < self._needed(size) or (size < self._match.ngram and covered < 0.999):
             return None
         if not self._match.siblings and not self._same_numbers(tokens, text, asked, blocks):
             return None
-        return self._leak(texts, tokens, text, question, (blocks[0][1], blocks[-1][1] + blocks[-1][2] - 1, covered))
+        return blocks[0][1], blocks[-1][1] + blocks[-1][2] - 1, covered
+
+    def _covered(self, asked: slice, blocks: Sequence[tuple[int, int, int]]) -> float:
+        """The share of a question's weight that the blocks hold."""
+        sums, begun = self._weights, asked.start
+        held = sum(sums[begun + i + length] - sums[begun + i] for i, _, length in blocks)
+        return held / (sums[asked.stop] - sums[begun])
 
     def _needed(self, size: int) -> float:
         """The least coverage; a question of fewer than ``LONG`` tokens needs more, for one word may be all that it asks."""
