@@ -47,7 +47,7 @@ PLANS = {
     "student": Plan(tokens=7_000_000, peak=2e-3, warmup=20),
     "instructor": Plan(tokens=5_000_000, peak=2e-3),
     "apprentice": Plan(tokens=13_000_000, peak=2e-3),
-    "finisher": Plan(tokens=700_000, peak=1e-3, warmup=20),
+    "finisher": Plan(tokens=1_200_000, peak=1e-3, warmup=20),
     "reasoner": Plan(tokens=300_000, peak=3e-4, warmup=20),
 }
 
@@ -170,7 +170,7 @@ class Builder:
         """finisher: the apprentice with a short ending. reasoner: trained on the finisher's verified answers, too."""
         if self.done("reasoner"):
             return
-        self.stage("finisher", corpus.reasoner_rows(SEED + 6, corpus.REASONER, lines=False), "apprentice")
+        self.stage("finisher", corpus.reasoner_rows(SEED + 6, corpus.REASONER, lines=False, mistakes=0.45), "apprentice")
         kept = improvement.verified_rows(self.out / "finisher", SEED + 3, self.scale, processes)
         self.say("reasoner", f"{len(kept)} verified answers")
         fresh = corpus.reasoner_rows(SEED + 4, corpus.REASONER, lines=False)

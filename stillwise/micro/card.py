@@ -36,13 +36,14 @@ seed range, and by a hash of the question. Single operations inside longer train
 | 5 | 6 terms of 3 digits | 6 terms of up to 2 digits |
 
 The instructor writes one line per operation. The reasoner thinks in columns and doubts: a check computes the operation
-by another route, and a mismatch leads to a new column. 30 % of the checked operations of its texts hold an injected
-mistake, whose own tokens are never learnt: it learns to find and correct mistakes, not to make them. Checked, half
-checked, unchecked, and short or empty thoughts occur at every level (72, 5, 8 and 15 %; at the end 55, 4, 6 and 35 %).
+by another route, and a mismatch leads to a new column. 30 % of the checked operations of its texts (45 % at the end) hold an
+injected mistake, whose own tokens are never learnt: it learns to find and correct mistakes, not to make them. Checked, half
+checked, unchecked, and short or empty thoughts occur at every level (72, 5, 8 and 15 %; at the end 61, 2, 2 and 35 %). At the
+end only what follows a short thought is learnt, not the choice of one: it is what NoThink puts into the model's mouth.
 After a short or empty thought the solution does the work, digit by digit; after a worked thought it is the boxed answer
 alone (so the solution of a Think trace holds no working). Both teachers see the same mix of
 levels; the reasoner's last stage, on its own verified answers, is of the main family and leans on level 5 (45 %).
-The reasoner had about twice the instructor's tokens, in rows several times as long: see the table.
+The reasoner had about three times the instructor's tokens, in rows several times as long: see the table.
 """
 
 

@@ -114,19 +114,23 @@ def instructor_rows(seed: int) -> Iterator[Row]:
 
 APPRENTICE = (0.72, 0.05, 0.08, 0.15)
 """Shares of checked, half checked, unchecked and short thoughts while the reasoner learns to calculate."""
-REASONER = (0.55, 0.04, 0.06, 0.35)
+REASONER = (0.61, 0.02, 0.02, 0.35)
 """The same at the end: the work after short thoughts needs more practice than its few tokens give."""
 
 
 def reasoner_rows(
     seed: int, shares: tuple[float, ...] = APPRENTICE, lines: bool = True, mistakes: float = 0.3
 ) -> Iterator[Row]:
-    """Thoughts of every length at every level: checked, half checked, unchecked, short and empty."""
+    """Thoughts of every length at every level: checked, half checked, unchecked, short and empty.
+
+    With `lines`, a solution repeats its thought's results, and short thoughts are learnt as any other. Without, at the end, it
+    is the last result alone, and of an answer with a short thought only what follows is learnt: how to go on, not to begin so.
+    """
     rng = Random(f"reasoner {seed}")
     for problem in problems(TAUGHT, 0.12, seed):
         kind = rng.choices(("checked", "half", "linear", "brief"), shares)[0]
         if kind == "brief":
-            script = solutions.brief_answer(problem.expression, rng)
+            script = solutions.brief_answer(problem.expression, rng, chosen=lines)
         else:
             checks = {"checked": 1.0, "half": 0.5, "linear": 0.0}[kind]
             script = solutions.reasoner_answer(problem.expression, rng, checks, mistakes, lines)

@@ -290,11 +290,11 @@ def reasoner_answer(expression: str, rng: Random, checks: float, mistakes: float
     return [("<think>\n", True), *body, ("</think>\n\n" + ending, True)]
 
 
-def brief_answer(expression: str, rng: Random) -> Script:
-    """An empty or short thought, then the split solution, which does the work."""
+def brief_answer(expression: str, rng: Random, chosen: bool = True) -> Script:
+    """An empty or short thought, then the split solution, which does the work; unless `chosen`, the thought is not learnt."""
     words = rng.choice(SHORT_THOUGHTS)
     opening = f"<think>\n{words}\n</think>\n\n" if words else "<think>\n</think>\n\n"
-    return [(opening + split_solution(expression), True)]
+    return [(opening, chosen), (split_solution(expression), True)]
 
 
 def plain(script: Script) -> str:
