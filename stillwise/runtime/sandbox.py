@@ -132,7 +132,7 @@ def call_test(entry: str, arguments: Sequence[object], expected: object, toleran
 
 
 def lent_names(names: Iterable[str]) -> tuple[bytes, bytes]:
-    """Names of built-in functions that tests take from the program; all others stay Python's own."""
+    """Names of built-in functions and modules that tests take from the program; all others stay Python's own."""
     return b"lend", " ".join(sorted(names)).encode()
 
 

@@ -28,7 +28,7 @@ else:
 
 EXEC, CALL, LEND = b"exec", b"call", b"lend"
 """Kinds of test: Python source to run; entry, arguments, expected value and float tolerance to compare; names of built-in
-functions that the tests mean to take from the program (a task may ask for a function called ``sum``)."""
+functions and modules that the tests mean to take from the program (a task may ask for a function called ``sum``)."""
 _WORDS = 300
 
 
@@ -75,7 +75,6 @@ _OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "setattr": setattr,
     "getitem": operator.getitem,
     "setitem": operator.setitem,
-    "contains": operator.contains,
     "iter": iter,
     "next": next,
     "len": len,
@@ -155,9 +154,6 @@ class Remote:
     def __setitem__(self, key: object, value: object) -> None:
         self._ask("setitem", key, value)
 
-    def __contains__(self, item: object) -> bool:
-        return self._ask("contains", item) is True
-
     def __iter__(self) -> Any:
         made = self._ask("iter")
         return made if isinstance(made, Remote) else iter(made)
@@ -182,7 +178,7 @@ class Remote:
         return isinstance(other, Remote) and self._ask("eq", other) is True
 
     def __lt__(self, other: object) -> bool:
-        return self._ask("lt", other) is True
+        return self._ask("lt", other) is True if isinstance(other, Remote) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(object.__getattribute__(self, "number"))
@@ -197,17 +193,18 @@ class _Names(Globals):
         self.lent: frozenset[str] = frozenset()
 
     def __missing__(self, name: str) -> Any:
-        # A candidate that defines its own ``all`` or ``math`` must not lend it to the tests.
+        # A candidate that defines its own ``all`` or ``math`` must not lend it to the tests, unless they ask for it.
         if name.startswith("__") or (hasattr(builtins, name) and name not in self.lent):
             raise KeyError(name)
-        if name in sys.stdlib_module_names:
+        if name in sys.stdlib_module_names and name not in self.lent:
             found: Any = importlib.import_module(name)
         else:
-            found = self._named(name)
+            found = self.program(name)
         self[name] = found
         return found
 
-    def _named(self, name: str) -> Any:
+    def program(self, name: str) -> Any:
+        """What the program calls so."""
         try:
             return self._link.ask("name", name)
         except KeyError:
@@ -244,7 +241,7 @@ def _verdict(error: BaseException, number: int) -> bytes:
 
 def _call(body: bytes, names: _Names) -> None:
     entry, arguments, expected, tolerance = load(body, lambda number: number)
-    target = names[entry.partition(".")[0]]
+    target = names.program(entry.partition(".")[0])
     for attribute in entry.split(".")[1:]:
         target = getattr(target() if entry.startswith("Solution.") else target, attribute)
     found = target(*arguments)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import builtins
 import json
 import re
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -41,7 +42,7 @@ class CodeTests:
     cpu_s: float | None = None
     tolerance: float | None = None
     own: frozenset[str] = frozenset()
-    """Names of built-in functions that the reference defines anew, so that tests mean the program's."""
+    """Names of built-in functions and modules that the reference defines anew, so that tests mean the program's."""
 
     @classmethod
     def of(cls, scorer: str | None, reference: str | None = None) -> CodeTests:
@@ -54,8 +55,8 @@ class CodeTests:
         rest = {name: held[name] for name in ("entry", "before", "setup", "cpu_s", "tolerance") if held.get(name) is not None}
         if style not in STYLES or not tests or (style == "call" and "entry" not in rest):
             raise BadTests(f"style {style!r}, {len(tests)} tests, entry {rest.get('entry')!r}")
-        defined = re.findall(r"^def (\w+)", reference or "", re.MULTILINE)
-        own = frozenset(name for name in defined if hasattr(builtins, name))
+        defined = [*re.findall(r"^def (\w+)", reference or "", re.MULTILINE), rest.get("entry") or ""]
+        own = frozenset(name for name in defined if hasattr(builtins, name) or name in sys.stdlib_module_names)
         return cls(style=style, tests=tests, own=own, **rest)
 
     def source(self, code: str) -> str:

@@ -210,6 +210,34 @@ def test_names_of_builtin_functions_are_lent_only_where_it_is_said(sandbox: Sand
     assert sandbox.check(source, [lent_names(["sum"]), python_test("assert sum(2, 3) == 6")]).status is Status.PASSED
 
 
+def test_a_function_may_be_called_like_a_module(sandbox: Sandbox) -> None:
+    source = "def select(a): return a"
+    assert sandbox.check(source, [call_test("select", [1], 1)]).status is Status.PASSED
+    assert sandbox.check(source, [python_test("assert select(1) == 1")]).status is Status.RUNTIME_ERROR
+    assert sandbox.check(source, [lent_names(["select"]), python_test("assert select(1) == 1")]).status is Status.PASSED
+
+
+CLAIMS = """
+class Claims:
+    def __contains__(self, item): return True
+    def __lt__(self, other): return True
+    __gt__ = __le__ = __ge__ = __lt__
+    def __iter__(self): return iter([])
+    def __sub__(self, other): return 0
+    __rsub__ = __sub__
+def f(x): return Claims()
+"""
+
+
+@pytest.mark.parametrize(
+    "test", ["2 in f(1)", "f(1) < 3", "1 < f(1) < 3", "abs(f(1) - 2) < 0.1", "f(1) in [2]", "[f(1)] == [2]"]
+)
+def test_an_object_claims_in_vain(sandbox: Sandbox, test: str) -> None:
+    right = "def f(x): return [2]" if "in f" in test else "def f(x): return x + 1"
+    assert sandbox.check(right, [python_test(f"assert {test}")]).status is Status.PASSED
+    assert sandbox.check(CLAIMS, [python_test(f"assert {test}")]).status in (Status.WRONG_ANSWER, Status.RUNTIME_ERROR)
+
+
 def test_calls(sandbox: Sandbox) -> None:
     def called(source: str, *test: object, **more: float) -> Ran:
         return sandbox.check(source, [call_test(*test, **more)])  # type: ignore[arg-type]

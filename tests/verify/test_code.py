@@ -300,5 +300,7 @@ def test_a_sandbox_that_fails_twice_is_no_wrong_answer(code: Code, trace_of: Tra
 def test_tests_are_read_or_refused() -> None:
     tests = CodeTests.of(SQUARE.scorer, "def sum(a):\n    pass\ndef square(x):\n    pass")
     assert (tests.style, tests.own) == ("python", frozenset({"sum"}))
+    asked = json.dumps({"code": {"style": "call", "entry": "select", "tests": [{}]}})
+    assert CodeTests.of(asked).own == frozenset({"select"})
     with pytest.raises(BadTests, match="entry None"):
         CodeTests.of(json.dumps({"code": {"style": "call", "tests": [{}]}}))
