@@ -141,7 +141,7 @@ class Room:
     def block(self, one: Figure | Table) -> Drawn:
         """The figure or table with what fits of it."""
         if isinstance(one, Table):
-            return Drawn(title=one.title, table=self.rows(one), note=one.note, wide=len(one.head) > WIDE_TABLE)
+            return Drawn(title=one.title, table=self.rows(one), note=one.note, wide=_width(one) > HALF)
         drawn = [(small, svg) for small, chart in one.drawings if (svg := self.drawing(chart))]
         left_out = len(one.drawings) - len(drawn)
         note = f"{one.note} Drawings left out, as the page is full: {left_out:,}.".strip() if left_out else one.note
@@ -150,7 +150,7 @@ class Room:
             table=self.rows(one.table),
             note=note,
             wide=len(one.drawings) > 1 or one.open_table,
-            split=len(drawn) == 1 and one.open_table and _letters(one.table) <= BESIDE,
+            split=len(drawn) == 1 and one.open_table and _width(one.table) <= BESIDE,
             drawings=drawn,
             legend=one.legend,
             open_table=one.open_table,
@@ -165,15 +165,16 @@ class Room:
         return Markup(svg) if self.drawings > 0 else None
 
 
-BESIDE = 66
-"""Letters of a row up to which a table has room beside its drawing."""
-WIDE_TABLE = 6
-"""Columns past which a table takes the whole width."""
+HALF, BESIDE = 500, 560
+"""Pixels that a table has in half of the page, and beside its drawing."""
+LETTER, GAP = 6.8, 18
+"""Pixels of a letter of a table, and between its columns."""
 
 
-def _letters(one: Table) -> int:
-    """Letters of a row, each column as wide as its widest cell."""
-    return sum(max(len(row[i]) for row in one.body) + 2 for i in range(len(one.head))) if one.body else 0
+def _width(one: Table) -> float:
+    """About how wide a table is on the page; words of the head may stand one below another."""
+    rows = [[*(max(word.split(), key=len, default="") for word in one.head)], *one.body]
+    return sum(max(len(row[i]) for row in rows) * LETTER + GAP for i in range(len(one.head)))
 
 
 def _shown(cell: str) -> str:
