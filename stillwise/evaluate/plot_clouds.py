@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from stillwise.evaluate import charts
 from stillwise.evaluate.charts import FORMS, Dot, percent, series_colour
-from stillwise.evaluate.plot_frame import LEFT, WIDTH, Drawing, ink
+from stillwise.evaluate.plot_frame import LEFT, MARKERS, WIDTH, Drawing, ink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HEIGHT = 258.0
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 BOTTOM = 40.0
 HEAT_CELL_HEIGHT = 22.0
 MANY_CELLS = 12

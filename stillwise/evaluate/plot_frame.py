@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-__all__ = ["LEFT", "WIDTH", "Drawing", "ink"]
+__all__ = ["LEFT", "MARKERS", "WIDTH", "Drawing", "ink"]
 
 WIDTH = 400.0
 """Small enough that its words stay readable when a phone shrinks it to 300 pixels."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+"""Matplotlib's names for ``charts.MARKS``, in the same order."""
 LEFT, RIGHT, TOP = 52.0, 10.0, 10.0
 DOTS_PER_INCH = 72
 """One point is one unit of the drawing."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from stillwise.evaluate import charts, plot_clouds, plot_rows
 from stillwise.evaluate.charts import Chart, Point, Series, hint_of, series_colour, top_of
-from stillwise.evaluate.plot_frame import LEFT, Drawing, ink
+from stillwise.evaluate.plot_frame import LEFT, MARKERS, Drawing, ink
 from stillwise.evaluate.theme import inline
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 HEIGHT = 250.0
 HEADROOM = 1.04
 """A mark at the top of the axis must not be cut off."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SETTINGS: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
