@@ -44,8 +44,9 @@ class PassAt1(Benchmark):
     """A longer answer is truncated, never correct."""
     instruction: str = INSTRUCTION
     """Appended to the question; the same as in training."""
-    verify: Verifier = Field(default="by_answer_kind", validate_default=True)
-    """What decides whether an answer is right, and which wrong answers are equal."""
+    verify: Verifier = Field(default={"kind": "by_answer_kind", "mode": "recall"}, validate_default=True)
+    """What decides whether an answer is right, and which wrong answers are equal. Lenient in notation and in where the answer
+    stands (the rule is counted), unlike rejection sampling, which must not learn from a guess."""
     best_by: tuple[Scorer, ...] = ()
     """Numbers to choose the best of n samples by; each is reported under its own name."""
 
