@@ -55,7 +55,7 @@ class Code(Verifier):
     require: Require = "namespaces"
     """``namespaces`` refuses to run where programs cannot be isolated; ``any`` falls back to limits only, with a warning."""
     packages: tuple[str, ...] = ()
-    """Installed packages that programs may import (``numpy``), beside the standard library."""
+    """Installed packages that programs may import, beside the standard library; ``numpy`` wants 2 GiB of ``memory``."""
     prelude: Literal["livecodebench", "none"] = "livecodebench"
     """Imports made before programs of ``stdin`` and ``call`` problems: those of LiveCodeBench's own harness, or none."""
 

@@ -366,7 +366,7 @@ def test_a_sandbox_that_is_lost_between_runs_is_started_once_more(sandbox: Sandb
     (child,) = (pid for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split() if is_sandbox(pid))
     os.kill(int(child), signal.SIGKILL)
     assert printed(next(runs)) == "2"
-    runs.close()
+    assert next(runs, None) is None
 
 
 def is_sandbox(pid: str) -> bool:
