@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from stillwise.errors import StillwiseError
 from stillwise.train.losses.reduce import denominator
@@ -46,17 +47,23 @@ class Point:
     """Parts of the loss and what is watched beside it, divided like the loss."""
 
 
-class Cost(Protocol):
+class Cost(ABC):
     """What a forward pass costs: a sum, and the weight that this sum is to be divided by in the end."""
 
+    def passes(self, model: Any, step: Step, number: int) -> Step:
+        """The step's forward passes as they are to be trained; the planned ones unless a cost makes its own."""
+        return step
+
+    @abstractmethod
     def weight(self, rows: Sequence[Row], pack: Pack) -> Tensor:
         """The pass's share of the step's divisor."""
 
+    @abstractmethod
     def total(self, model: Any, rows: Sequence[Row], pack: Pack) -> tuple[Tensor, Mapping[str, float]]:
         """The weighted sum of the pass's losses, and sums of figures to show beside it."""
 
 
-class TokenCost:
+class TokenCost(Cost):
     """Cross-entropy of the supervised tokens, divided by their summed weight."""
 
     def weight(self, rows: Sequence[Row], pack: Pack) -> Tensor:
@@ -136,7 +143,8 @@ def _loop(
         """One item of the data is one optimiser step, which this class cuts into forward passes itself."""
 
         def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
-            passes = [(rows, Pack.of(rows, self.args.device)) for rows in steps[inputs["step"]]]
+            planned = cost.passes(model, steps[inputs["step"]], inputs["step"])
+            passes = [(rows, Pack.of(rows, self.args.device)) for rows in planned]
             weights = [cost.weight(rows, pack) for rows, pack in passes]
             divisor = denominator(weights, weights[0])
             model.train()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -82,7 +83,7 @@ def _units(examples: Sequence[Example], tokenizer: Any, max_length: int) -> tupl
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairCost:
+class PairCost(loop.Cost):
     """A preference loss over the pairs of a forward pass; rows stand as chosen, rejected, chosen, rejected, …"""
 
     objective: Preference
@@ -113,7 +114,8 @@ class PairCost:
         import torch
 
         each_S = token_logprobs(hidden_states(model, pack), Head.of(model, self.vocab), pack.targets_S)
-        return torch.stack([part.sum() for part in each_S.split([row.num_learnt for row in rows])])
+        bounds = pairwise([0, *accumulate(row.num_learnt for row in rows)])
+        return torch.stack([each_S[begin:end].sum() for begin, end in bounds])
 
     def pairs(self, sums: Tensor, rows: Sequence[Row]) -> Pairs:
         """The pairs of these rows, with the reference where there is one and betas where any pair has its own."""

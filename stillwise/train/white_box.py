@@ -6,7 +6,8 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -16,13 +17,14 @@ from stillwise.arrows import Divergence, Example, Tools, Trainer
 from stillwise.errors import UserError
 from stillwise.parts import Role
 from stillwise.records import derive_seed
-from stillwise.train import folder
+from stillwise.train import folder, loop
 from stillwise.train.fit import Fit, figures, fitted, load_student, planned, require_rows
 from stillwise.train.losses.head import Head, weighted_sum
 from stillwise.train.losses.mix import Matching, mixed_of
 from stillwise.train.losses.topk import Support
 from stillwise.train.packing import Pack
 from stillwise.train.render import Row, end_token, render
+from stillwise.train.rollout import Rollouts
 from stillwise.train.signals.cache import Cached, capture
 from stillwise.train.signals.source import Live, TeacherSignal, check_head, hidden_states
 
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
 class WhiteBox(Trainer, Fit):
     """Cross-entropy mixed with a divergence to a teacher's distribution at every supervised token.
 
-    Supervised distillation of On-Policy Distillation of Language Models, arXiv 2306.13649, §3; Hinton et al., arXiv
-    1503.02531. Teacher and student need one tokenizer; the teacher reads the student's rows, template included.
+    On-Policy Distillation of Language Models, arXiv 2306.13649, §3 (supervised, and with `on_policy` its Algorithm 1); Hinton
+    et al., arXiv 1503.02531. Teacher and student need one tokenizer; the teacher reads the student's rows, template included.
     """
 
     kind: ClassVar[str] = "white_box"
@@ -56,6 +58,13 @@ class WhiteBox(Trainer, Fit):
     """What is compared over the top k; see the page on losses."""
     signals: Literal["live", "cached"] = "live"
     """`cached` asks the teacher once, before the first step, and reads from disk in every epoch (needs a top k)."""
+    on_policy: float = Field(default=0.0, ge=0, le=1)
+    """The probability that a step learns from the student's own answers to its prompts (GKD's lambda). Such a step has no
+    cross-entropy, its divergence keeps its share, and it is divided by the number of generated tokens."""
+    rollout_temperature: float = Field(default=1.0, gt=0)
+    """At which the student's own answers are drawn."""
+    max_rollout_tokens: int = Field(default=1024, ge=1)
+    """Longer answers are cut, and learnt without an end."""
 
     def train(self, examples: Sequence[Example], student: Path, out: Path, tools: Tools) -> Mapping[str, Any]:
         """Writes the student, float32, at ``out`` and returns what `sft` does, and both parts of the loss."""
@@ -73,7 +82,24 @@ class WhiteBox(Trainer, Fit):
             )
         if self.signals == "cached" and self.top_k is None:
             raise UserError("cached signals hold a top k: set top_k on the trainer (64 is a good start)")
+        if self.signals == "cached" and self.on_policy:
+            raise UserError("the student's own answers are new in every step, so no signals can be cached; set signals: live")
         return Live(path, tokenizer, self.top_k)
+
+    def rollouts(self, tokenizer: Any, seed: int) -> Rollouts | None:
+        """How the student's own answers are drawn, or None where no step is on-policy."""
+        if not self.on_policy:
+            return None
+        end = end_token(tokenizer)
+        pad = end if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
+        return Rollouts(
+            share=self.on_policy,
+            temperature=self.rollout_temperature,
+            max_tokens=self.max_rollout_tokens,
+            end=end,
+            pad=pad,
+            seed=seed,
+        )
 
     @property
     def matching(self) -> Matching:
@@ -97,10 +123,17 @@ def train_with(
             teacher = _cached(part, teacher, steps, Path(stack.enter_context(tempfile.TemporaryDirectory())))
         model = load_student(part, student, rendered.rows[:2])
         check_head(model, rendered.rows[0], len(tokenizer))
-        cost = MixedCost(teacher=teacher, matching=part.matching, share=part.share, vocab=len(tokenizer))
+        cost = MixedCost(
+            teacher=teacher,
+            matching=part.matching,
+            share=part.share,
+            vocab=len(tokenizer),
+            rollouts=part.rollouts(tokenizer, derive_seed(tools.seed, tools.step, part.kind)),
+        )
         points = fitted(part, model, steps, tools, cost, part.kind)
         folder.save_student(model, student, aside, end_token(tokenizer))
-    return figures(rendered, steps, points, time.monotonic() - began)
+    own = {"on_policy_steps": len(cost.drawn), "generated_tokens": sum(cost.drawn.values())} if part.on_policy else {}
+    return {**figures(rendered, steps, points, time.monotonic() - began), **own}
 
 
 def _cached(part: WhiteBox, teacher: TeacherSignal, steps: Sequence[Sequence[Sequence[Row]]], scratch: Path) -> Cached:
@@ -110,13 +143,27 @@ def _cached(part: WhiteBox, teacher: TeacherSignal, steps: Sequence[Sequence[Seq
 
 
 @dataclass(frozen=True, kw_only=True)
-class MixedCost:
+class MixedCost(loop.Cost):
     """Cross-entropy and divergence of a forward pass, by their shares."""
 
     teacher: TeacherSignal
     matching: Matching
     share: float
     vocab: int
+    rollouts: Rollouts | None = None
+    drawn: dict[int, int] = field(default_factory=dict)
+    """Generated tokens of each on-policy step; the step at hand is the last one that was asked for."""
+    current: list[int] = field(default_factory=lambda: [-1])
+
+    def passes(self, model: Any, step: loop.Step, number: int) -> loop.Step:
+        """The planned rows, or in an on-policy step the student's own answers in their place."""
+        self.current[0] = number
+        if self.rollouts is None or not self.rollouts.wanted(number):
+            return step
+        rows = self.rollouts.of(model, [row for part in step for row in part], number)
+        self.drawn[number] = sum(row.num_learnt for row in rows)
+        fresh = iter(rows)
+        return [list(islice(fresh, len(part))) for part in step]
 
     def weight(self, rows: Sequence[Row], pack: Pack) -> Tensor:
         """The summed weight of the tokens."""
@@ -128,7 +175,8 @@ class MixedCost:
 
         head = Head.of(model, self.vocab)
         loss = mixed_of(pack.targets_S, self.teacher.signals(rows), self.matching)
-        weights_S2 = torch.stack([(1 - self.share) * pack.weights_S, self.share * pack.weights_S], dim=-1)
+        own = self.current[0] in self.drawn
+        weights_S2 = torch.stack([(0 if own else 1 - self.share) * pack.weights_S, self.share * pack.weights_S], dim=-1)
         total, values_S2 = weighted_sum(hidden_states(model, pack), head, loss, weights_S2)
         nll, divergence = (values_S2 * pack.weights_S[:, None].to(values_S2.dtype)).sum(0).tolist()
         return total, {"nll": nll, "divergence": divergence}
