@@ -47,10 +47,8 @@ def _evaluation(metrics: Metrics) -> list[Block]:
         for name in names
         for figure in (views.accuracy_figure, views_tokens.tokens_figure, views_tokens.pass_at_k_figure)
     ]
-    differences, votes = views.comparison_table(metrics), views_tokens.votes_table(metrics)
-    if summary := views.summary_table(metrics):
-        return _present([summary, differences, *per_benchmark, votes])
-    return _present([*per_benchmark, differences, votes])
+    tables = [views.comparison_table(metrics), views_tokens.votes_table(metrics)]
+    return _present([views.summary_table(metrics), *per_benchmark, *tables])
 
 
 def _modes(metrics: Metrics) -> list[Block]:

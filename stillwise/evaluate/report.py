@@ -141,7 +141,7 @@ class Room:
     def block(self, one: Figure | Table) -> Drawn:
         """The figure or table with what fits of it."""
         if isinstance(one, Table):
-            return Drawn(title=one.title, table=self.rows(one), note=one.note, wide=_width(one) > HALF)
+            return Drawn(title=one.title, table=self.rows(one), note=one.note, wide=one.wide or _width(one) > HALF)
         drawn = [(small, svg) for small, chart in one.drawings if (svg := self.drawing(chart))]
         left_out = len(one.drawings) - len(drawn)
         note = f"{one.note} Drawings left out, as the page is full: {left_out:,}.".strip() if left_out else one.note

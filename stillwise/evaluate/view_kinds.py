@@ -21,6 +21,8 @@ class Table:
     head: Cells
     body: Sequence[Cells]
     note: str = ""
+    wide: bool = False
+    """Takes the page's whole width, however narrow it is."""
 
     @property
     def table(self) -> Table:

@@ -141,7 +141,7 @@ def summary_table(metrics: Metrics) -> Table | None:
         for name, one in evaluations(metrics).items()
     ]  # fmt: skip
     note = "pass@1 in percent ± standard error over problems; the average weighs benchmarks equally."
-    return Table(title="All benchmarks", head=("model", *names, "average"), body=body, note=note)
+    return Table(title="All benchmarks", head=("model", *names, "average"), body=body, note=note, wide=True)
 
 
 def ordered_benchmarks(metrics: Metrics) -> list[str]:
