@@ -64,6 +64,8 @@ def find_answer(solution: str) -> Found | None:
         if final and not has_box(final):
             return Found("answer_line", _unwrapped(final))
         boxed = last_boxed(solution)
+        if boxed and len(boxed) <= MAX_ANSWER_CHARS and (line := _last(_LINE, boxed)):
+            return Found("answer_line", _unwrapped(line))
         return Found("boxed", boxed) if boxed else None
     if tagged := _last(_TAG, tail):
         return Found("answer_tag", _unwrapped(tagged))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from stillwise.arrows import Verifier
 from stillwise.records import Problem, Trace, Verdict
 from stillwise.verify.answers import ANCHORED, Found, comparable, decided, solution_of, undecided
-from stillwise.verify.text import token_f1
+from stillwise.verify.text import plain_words, token_f1
 from stillwise.verify.words import unwrapped, words
 
 _GRADER = "choice@2"
@@ -19,6 +19,7 @@ _SAID = re.compile(
     r"(?:answer|choice|option|choose|select|finali[sz]e|答案|选)\W{0,4}(?:is|are|be|:|：|为|是)?\W{0,6}(?:option|choice)?\W{0,4}([A-Z])(?![A-Za-z'’])",
     re.IGNORECASE,
 )
+_FIRST = re.compile(r"[(\[]?([A-Z])(?:[)\].:,]|$|[^\x00-\x7f]| (?:is|because|since|as)\b)")
 _OPTIONS = re.compile(r"(?:^|\n)\s*[(\[]?([A-Z])[)\].:]\s*(.+?)(?=\n\s*[(\[]?[A-Z][)\].:]|\n\n|\Z)", re.DOTALL)
 
 
@@ -73,7 +74,10 @@ class Choice(Verifier):
 
     def _nearest(self, answer: str, options: dict[str, str]) -> str | None:
         """The one option whose words all stand in the answer."""
-        inside = [name for name, option in options.items() if words(option) and f" {words(option)} " in f" {words(answer)} "]
+        said = f" {' '.join(plain_words(answer))} "
+        inside = [
+            name for name, option in options.items() if plain_words(option) and f" {' '.join(plain_words(option))} " in said
+        ]
         close = [name for name in options if token_f1(options[name], answer) >= 0.9]
         return inside[0] if len(inside) == 1 else close[0] if len(close) == 1 else None
 
@@ -93,8 +97,8 @@ def settled_letter(solution: str) -> str | None:
     said = [match[1] for match in _SAID.finditer(text) if match[1].isupper()]
     if said:
         return said[-1]
-    if len(text) < 200 and (first := letter(text)):
-        return first
+    if first := _FIRST.match(text):
+        return first[1]
     capitals = [match[1] for match in _CAPITAL.finditer(text) if match[1] not in "AI" or "(" in match[0]]
     return capitals[-1] if capitals else None
 

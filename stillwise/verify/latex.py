@@ -95,7 +95,7 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), new)
     for pattern, new in (
         (r"\$\s*([,;])\s*\$", r"\1 "),
-        (r"(?<=\d)\s*(?:\{,\s*\}|,\\[!,]|\\,)\s*(?=\d{3}(?!\d))", ""),
+        (r"(?<=\d)\s*(?:\{,\s*\}|,\s*\\[!,]|\\,)\s*(?=\d{3}(?!\d))", ""),
         (r"\\(?:left|right|[Bb]igg?[lr]?)(?![A-Za-z])\s*(?:\.(?!\d))?", ""),
         (r"\\(?:displaystyle|textstyle|limits|nolimits|mathstrut|middle|rm|bf|it)(?![A-Za-z])", " "),
         (r"\\[hv]space\*?\{[^{}]*\}|\\(?:phantom|label|tag)\{[^{}]*\}", " "),
@@ -107,7 +107,7 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<!\\)\\(?=\d)", " "),
         (r"(?<=\d)(?:\^?\{?\s*\\(?:text|mathrm|textrm)?\s*\{\s*)?(?:st|nd|rd|th)\b\s*\}?\}?(?![A-Za-z])", " "),
         (r"(?<=\d)\^\{?\s*(?:st|nd|rd|th)\b\s*\}?", " "),
-        (r"(?<=[\d}])\.(?=\s*[\])}])", ""),
+        (r"(?<=[\w}])\.(?=\s*[\])}]|\s+[-+*/=])", ""),
         (r"\\(?:measured)?angle(?![A-Za-z])|\\triangle(?![A-Za-z])", " "),
         (r"\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\}|o(?![A-Za-z]))|\\textdegree(?![A-Za-z])", r"\\degree "),
         (r"\\(?:colon|mathpunct)(?![A-Za-z])", ":"),

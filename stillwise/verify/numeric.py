@@ -67,9 +67,10 @@ def rational(node: Node) -> Fraction | None:
 
 
 def _in_base(digits: str, base: int) -> Fraction:
-    if not 2 <= base <= 36 or any(int(digit, 36) >= base for digit in digits):
+    whole, _, rest = digits.partition(".")
+    if not 2 <= base <= 36 or any(int(digit, 36) >= base for digit in whole + rest):
         raise NoValue("a digit outside of its base")
-    return Fraction(int(digits, base))
+    return Fraction(int(whole + rest, base), base ** len(rest))
 
 
 def _folded(parts: tuple[Node, ...], step: Callable[[Fraction, Fraction], Fraction], start: Fraction) -> Fraction | None:

@@ -45,7 +45,7 @@ _MATRICES = frozenset(
 _BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "twelve": 12}
 _BASED = re.compile(r"(?:[A-Za-z]\s*=\s*)?([0-9A-Z]+)_(?:(\d+)|\{\s*\s*(\w+)\s*\})")
 _PROSE = re.compile(r"[A-Za-z][A-Za-z ,.'’\"!?:;()-]*")
-_CLAUSE = re.compile(r"(?:for|where|with|when|if|since|because|in)\b", re.IGNORECASE)
+_CLAUSE = re.compile(r"(?:for|where|with|when|if|since|because)\b", re.IGNORECASE)
 _FENCES = {"(": ")", "[": "]", "\\{": "\\}", "{": "}"}
 
 
@@ -308,7 +308,7 @@ class _Reader(Cursor):
     def number(self, text: str) -> Node:
         if len(text) > MAX_DIGITS:
             raise Unreadable("a number too long")
-        if self.at("_") and "." not in text:
+        if self.at("_"):
             self.place += 1
             base = self.subscript()
             if (radix := _base(base)) is None:

@@ -43,6 +43,8 @@ BARE_UNITS = frozenset(word for word in UNITS if len(word) > 1) - {"min", "in", 
 """Units that are known without a text command around them; one letter may as well be a variable."""
 PERCENT = frozenset({"percent", "pct", "percentage", "per cent", "%"})
 _SHAPES = {"square": "^2", "sq": "^2", "sq.": "^2", "squared": "^2", "cubic": "^3", "cu": "^3", "cubed": "^3"}
+_WITH_INCHES = frozenset({"in", *_SHAPES})
+"""Among other words "in" is no inch."""
 _POWER = re.compile(r"\^\{?([23])\}?")
 
 
@@ -50,7 +52,8 @@ def unit_of(words: str) -> str | None:
     """The unit that words name, its power included (``square inches`` is ``in^2``); None for words that are no unit."""
     power = "".join(f"^{match}" for match in _POWER.findall(words)[:1])
     names = []
-    for word in _POWER.sub(" ", words.casefold()).replace(".", " ").split():
+    said = _POWER.sub(" ", words.casefold()).replace(".", " ").split()
+    for word in said if set(said) <= _WITH_INCHES else [word for word in said if word != "in"]:
         if word in _SHAPES:
             power = _SHAPES[word]
         elif word in UNITS:

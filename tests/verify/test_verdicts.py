@@ -9,7 +9,7 @@ import pytest
 
 from stillwise.arrows import Verifier
 from stillwise.records import AnswerKind, Finish, Outcome, Problem, Trace
-from stillwise.verify import PARTS, ByAnswerKind, Choice, Gym, Judge, Majority, Maths, Roles, Text
+from stillwise.verify import PARTS, ByAnswerKind, Choice, Code, Gym, Judge, Majority, Maths, Roles, Text
 from stillwise.verify.answers import MAX_ANSWER_CHARS
 from stillwise.verify.gym import CHEAP, EVALUATES_LISTS, EVALUATES_SUMS, harmless
 
@@ -40,7 +40,7 @@ CASES: list[tuple[Verifier, Problem, str, str]] = [
 
 
 def test_every_verifier_has_a_case() -> None:
-    assert {type(verifier) for verifier, *_ in CASES} | {Judge} == set(PARTS)
+    assert {type(verifier) for verifier, *_ in CASES} | {Code, Judge} == set(PARTS)
 
 
 @pytest.mark.parametrize(("verifier", "problem", "right", "wrong"), CASES)
