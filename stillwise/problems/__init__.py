@@ -6,6 +6,7 @@ from stillwise.problems.dedupe import Dedupe
 from stillwise.problems.file import File
 from stillwise.problems.gym import Gym, Micro
 from stillwise.problems.hub import Hub
+from stillwise.problems.modelscope import ModelScope
 from stillwise.problems.per_level import PerLevel
 from stillwise.problems.recorded import Recorded, RecordedProblems
 from stillwise.problems.resample import Resample
@@ -14,6 +15,7 @@ from stillwise.problems.resolve import resolve
 PARTS: tuple[type[Part], ...] = (
     File,
     Hub,
+    ModelScope,
     Gym,
     Micro,
     Dedupe,
@@ -25,4 +27,16 @@ PARTS: tuple[type[Part], ...] = (
     RecordedProblems,
 )
 
-__all__ = ["PARTS", "Decontaminate", "DecontaminateTraces", "Dedupe", "File", "Gym", "Hub", "Micro", "Resample", "resolve"]
+__all__ = [
+    "PARTS",
+    "Decontaminate",
+    "DecontaminateTraces",
+    "Dedupe",
+    "File",
+    "Gym",
+    "Hub",
+    "Micro",
+    "ModelScope",
+    "Resample",
+    "resolve",
+]

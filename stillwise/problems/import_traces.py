@@ -32,6 +32,8 @@ from stillwise.runtime.tables import Judged, Scored
 
 STEP = "import"
 Pairs = Sequence[tuple[Problem, Trace]]
+_NOTHING = ("", "-")
+"""OpenCodeReasoning writes a dash for questions that it may not print."""
 _CUT_OFF = frozenset({"length", "max_tokens", "max_length"})
 
 
@@ -96,7 +98,9 @@ def _add(imported: Imported, seen: set[str], row: Row, item: str, path: Path, pa
         imported.failures.append(Failure(step=STEP, item=item, reason="no_trace", detail=f"fields: {', '.join(row)}"))
     for index, sample in enumerate(samples):
         problem = problem_of(row, sample, path.stem)
-        trace = _trace(sample, problem, str(row.get("model") or path.stem), index, paradigm) if problem else None
+        trace = (
+            _trace(sample, problem, sample.model or str(row.get("model") or path.stem), index, paradigm) if problem else None
+        )
         reason = "no_question" if problem is None else "no_text" if trace is None else "duplicate" if trace.id in seen else ""
         if problem is None or trace is None or reason:
             imported.failures.append(Failure(step=STEP, item=f"{item}#{index}", reason=reason))
@@ -104,6 +108,10 @@ def _add(imported: Imported, seen: set[str], row: Row, item: str, path: Path, pa
         seen.add(trace.id)
         imported.problems.setdefault(problem.id, problem)
         imported.traces.append(trace)
+        for name, level, judge in sample.scores:
+            imported.scores.append(
+                Scored(trace_id=trace.id, score=Score(name=name, value=level, detail=f"{path.name}: {judge}"))
+            )
         if (value := _number(sample.score)) is not None:
             imported.scores.append(Scored(trace_id=trace.id, score=Score(name="source_score", value=value, detail=path.name)))
 
@@ -112,10 +120,13 @@ def problem_of(row: Row, sample: Sample, source: str) -> Problem | None:
     """The problem that a row's samples answer; its answer is None where the row has none."""
     names = {name.casefold(): name for name in reversed(list(row))}
     cells = {group: [row[names[n]] for n in group if n in names] for group in (QUESTIONS, LEVELS, SUBJECTS)}
-    question = sample.question or next((str(cell) for cell in cells[QUESTIONS] if isinstance(cell, str) and cell.strip()), "")
+    stated = (str(cell) for cell in cells[QUESTIONS] if isinstance(cell, str) and cell.strip() not in _NOTHING)
+    question = sample.question or _alpaca(row) or next(stated, "")
     if not question.strip():
         return None
-    answers = (row[names[n]] for n in ANSWERS if n in names and n not in CONTENT)
+    # s1K's solution is the reference; elsewhere that column holds what a model wrote.
+    beside = any(name.endswith("attempt") for name in names)
+    answers = (row[names[n]] for n in ANSWERS if n in names and (n not in CONTENT or (n == "solution" and beside)))
     answer = next((clean(found) for cell in answers if (found := answer_of(cell, "auto", False))), None)
     return Problem.of(
         clean(question).strip(),
@@ -125,6 +136,12 @@ def problem_of(row: Row, sample: Sample, source: str) -> Problem | None:
         subject=next((str(cell) for cell in cells[SUBJECTS] if isinstance(cell, str)), None),
         source=source,
     )
+
+
+def _alpaca(row: Row) -> str | None:
+    """Alpaca's question: the instruction, and the input below it where there is one."""
+    parts = [str(row.get(name) or "").strip() for name in ("instruction", "input")]
+    return "\n\n".join(parts) if all(part not in _NOTHING for part in parts) else None
 
 
 def _trace(sample: Sample, problem: Problem, model: str, index: int, paradigm: str | None) -> Trace | None:

@@ -12,9 +12,10 @@ from stillwise.errors import UserError
 from stillwise.problems.file import File
 from stillwise.problems.gym import Gym, Micro
 from stillwise.problems.hub import Hub
+from stillwise.problems.modelscope import ModelScope
 
-_HUB = re.compile(r"hub:(?P<id>[^@:]+)(?:@(?P<revision>[^:]+))?(?::(?P<split>.+))?")
-FORMS = "PATH, hub:ID[@REVISION][:SPLIT], gym:NAME[:SIZE], micro:FAMILY[:heldout]"
+_HUB = re.compile(r"(?P<scheme>hub|modelscope):(?P<id>[^@:]+)(?:@(?P<revision>[^:]+))?(?::(?P<split>.+))?")
+FORMS = "PATH, hub:ID[@REVISION][:SPLIT], modelscope:ID[@REVISION][:SPLIT], gym:NAME[:SIZE], micro:FAMILY[:heldout]"
 
 
 def resolve(spec: str) -> Source:
@@ -29,13 +30,14 @@ def resolve(spec: str) -> Source:
 def _resolved(spec: str) -> Source:
     scheme, _, rest = spec.partition(":")
     if match := _HUB.fullmatch(spec):
-        return Hub.model_validate({name: value for name, value in match.groupdict().items() if value is not None})
+        named = {name: value for name, value in match.groupdict().items() if value is not None}
+        return (Hub if named.pop("scheme") == "hub" else ModelScope).model_validate(named)
     if scheme == "gym" and rest:
         name, _, size = rest.partition(":")
         return Gym.model_validate({"dataset": name, **({"size": size} if size else {})})
     if scheme == "micro" and rest:
         family, _, split = rest.partition(":")
         return Micro.model_validate({"family": family, "split": split or "train"})
-    if scheme in ("hub", "gym", "micro"):
+    if scheme in ("hub", "modelscope", "gym", "micro"):
         raise UserError(f"--problems {spec}: what follows {scheme}: is missing (it takes {FORMS})")
     return Hub(id=spec) if Path(spec).is_dir() else File(path=spec)

@@ -44,6 +44,19 @@ SHAPES: dict[str, dict[str, Any]] = {
     "ShareGPT": {"answer": "2", "conversations": [{"from": "human", "value": ASK}, {"from": "gpt", "value": FULL}]},
     "samples": {"prompt": ASK, "answer": "2", "samples": [{"thinking": THOUGHT, "output": SAY}]},
     "lists": {"question": ASK, "gt": "2", "code": [FULL]},
+    "OpenThoughts": {"problem": ASK, "answer": "2", "deepseek_reasoning": THOUGHT, "deepseek_solution": SAY, "domain": "math"},
+    "OmniThought": {"question": ASK, "answer": "2", "reasoning": [{"full_response": FULL, "teacher": "traces"}]},
+    "s1K": {"question": ASK, "answer": "2", "solution": "2", "thinking_trajectories": [THOUGHT], "attempt": SAY},
+    "OpenR1": {
+        "problem": ASK,
+        "answer": "2",
+        "generations": [FULL],
+        "correctness_math_verify": [True],
+        "messages": [{"role": "user", "content": ASK}, {"role": "assistant", "content": "another"}],
+    },
+    "OpenCodeReasoning": {"input": ASK, "answer": "2", "output": FULL, "solution": "print(2)"},
+    "DeepMath": {"question": ASK, "final_answer": "2", "r1_solution_1": f"{THOUGHT}\n</think>\n{SAY}"},
+    "answer tags": {"prompt": ASK, "answer": "2", "response": f"<think>{THOUGHT}</think>\n<answer>{SAY}</answer>"},
 }
 
 
@@ -148,3 +161,51 @@ def test_nothing_to_import_writes_nothing(write: Callable[..., Path], tmp_path: 
 def test_failures_are_stored(write: Callable[..., Path], tmp_path: Path) -> None:
     import_files([write({"question": ASK, "content": "2"}, {"a": 1})], tmp_path / "out")
     assert [f.reason for f in tables.read(tmp_path / "out" / "failures.parquet", Failure)] == ["no_trace"]
+
+
+def test_omnithought_keeps_teachers_and_scores(write: Callable[..., Path]) -> None:
+    def response(teacher: str, rv: object, cd: object) -> dict[str, object]:
+        return {"full_response": f"{teacher} {FULL}", "teacher": teacher, "Reasoning_Verbosity": rv, "Cognitive_Difficulty": cd}
+
+    held = [response("DeepSeek-R1", {"level": 4, "judge": "QwQ"}, {"level": 3}), response("QwQ-32B", 7, None)]
+    imported = read_traces([write({"question": ASK, "answer": "2", "reasoning": held})])
+    assert [trace.model for trace in imported.traces] == ["DeepSeek-R1", "QwQ-32B"]
+    found = [(held.score.name, held.score.value) for held in imported.scores]
+    assert found == [("verbosity", 4.0), ("cognitive_difficulty", 3.0), ("verbosity", 7.0)]
+    assert imported.scores[0].score.detail == "traces.jsonl: QwQ"
+
+
+def test_s1k_has_a_sample_for_each_teacher(write: Callable[..., Path]) -> None:
+    row = {
+        "question": ASK,
+        "solution": "2",
+        "deepseek_thinking_trajectory": THOUGHT,
+        "deepseek_attempt": SAY,
+        "deepseek_grade": "Yes",
+    }
+    row |= {"gemini_thinking_trajectory": "Easy.", "gemini_attempt": "\\boxed{3}", "gemini_grade": "No"}
+    imported = read_traces([write(row)])
+    assert [(trace.model, trace.span("thinking")) for trace in imported.traces] == [
+        ("deepseek", f"\n{THOUGHT}\n"),
+        ("gemini", "\nEasy.\n"),
+    ]
+    assert [held.score.value for held in imported.scores] == [1.0, 0.0]
+
+
+def test_openr1_has_all_generations_with_their_verdicts(write: Callable[..., Path]) -> None:
+    row = {"problem": ASK, "answer": "2", "generations": [FULL, "<think>hm"], "correctness_math_verify": [True, False]}
+    imported = read_traces([write({**row, "finish_reasons": ["stop", "length"]})])
+    assert [held.score.value for held in imported.scores] == [1.0, 0.0]
+    assert [trace.finish for trace in imported.traces] == [Finish.IMPORTED, Finish.LENGTH]
+
+
+def test_limo_and_alpaca(write: Callable[..., Path]) -> None:
+    limo = read_traces([write({"question": ASK, "solution": "Long work. \\boxed{2}", "answer": "2"})])
+    assert [trace.text for trace in limo.traces] == ["Long work. \\boxed{2}"]
+    rows = [{"instruction": "Add.", "input": "1+1", "output": "2"}, {"instruction": ASK, "input": "", "output": "2"}]
+    assert [p.question for p in read_traces([write(*rows)]).problems.values()] == ["Add.\n\n1+1", ASK]
+
+
+def test_a_question_that_may_not_be_printed_is_none(write: Callable[..., Path]) -> None:
+    imported = read_traces([write({"input": "-", "output": FULL})])
+    assert [failure.reason for failure in imported.failures] == ["no_question"]
