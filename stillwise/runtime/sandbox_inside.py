@@ -298,7 +298,8 @@ class Supervisor:
         """Until the main process ends or a limit is spent: reads the pipes, waits for the processes."""
         poll = select.poll()
         processes = {os.pidfd_open(pid): pid for pid in (run.candidate, run.judge) if pid}
-        for fd in (*run.came, *processes):
+        # The other two pipes hold less than a page, and are read at the end.
+        for fd in (run.fds["out"], run.fds["err"], *processes):
             poll.register(fd, select.POLLIN)
         poll.register(self.jobs, 0)
         last, used_s = deadline + (STRETCH - 1) * self.config.wall_s, 0.0
