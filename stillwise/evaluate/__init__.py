@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from stillwise.evaluate.benchmark import PassAt1
+from stillwise.evaluate.named import Named
 from stillwise.evaluate.titrate import Titration
 from stillwise.parts import Part
 
-PARTS: tuple[type[Part], ...] = (PassAt1, Titration)
+PARTS: tuple[type[Part], ...] = (PassAt1, Titration, Named)

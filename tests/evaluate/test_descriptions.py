@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from stillwise.errors import UserError
 from stillwise.evaluate import descriptions as d
+from stillwise.evaluate.named import Named
 from stillwise.problems.file import File
 from stillwise.problems.hub import Hub
+from stillwise.records import Problem
 
 
 def test_every_benchmark_of_the_papers_is_described_and_its_sources_validate() -> None:
@@ -49,6 +52,15 @@ def test_a_local_copy_is_found_by_its_name_and_never_replaced_by_the_hub(tmp_pat
     assert isinstance(d.source_of("math500", None), Hub)
     with pytest.raises(UserError, match="is not a folder"):
         d.source_of("math500", tmp_path / "nothing")
+
+
+def test_a_binding_may_name_a_benchmark(tmp_path: Path) -> None:
+    (tmp_path / "aime24.jsonl").write_text('{"problem": "1?", "answer": "007"}\n')
+    (found,) = Named(name="aime24", data=str(tmp_path)).problems()
+    assert isinstance(found, Problem)
+    assert (found.answer, found.source) == ("7", "aime24.jsonl")
+    with pytest.raises(ValidationError, match="did you mean 'aime24'"):
+        Named(name="aime_24")
 
 
 def test_names_that_are_unknown_get_the_nearest() -> None:
