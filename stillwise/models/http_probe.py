@@ -76,8 +76,7 @@ class Probe:
             await self._find_logprobs()
         if needs.prefill:
             await self._find_prefill()
-        if needs.ban_words or needs.top_k:
-            await self._find_settings()
+        await self._find_settings()
         if needs.top_k:
             await self._find_top_k()
         if needs.ban_words:
@@ -136,6 +135,13 @@ class Probe:
         if not has_usage and self.rendering is None:
             raise UserError(f"the server of {self.teacher.model} counts no tokens; give tokenizer=FOLDER to count them here")
         self._learn(usage=has_usage)
+        if self.teacher.api == "auto" and self.dialect.api == "chat" and await self._raw_is_exact():
+            # A server's parser of thoughts may trim what the model wrote; raw text is as it was.
+            self._learn("api", "raw completions with our own rendering", api="completions")
+            _, self._plain = await self._send()
+
+    async def _raw_is_exact(self) -> bool:
+        return self.rendering is not None and self.rendering.tags_survive and await self._raw_works()
 
     async def _find_knobs(self) -> None:
         neutral = dict(NEUTRAL)

@@ -12,6 +12,7 @@ from stillwise.arrows import Ask
 from stillwise.errors import UserError
 from stillwise.models.bans import spelled
 from stillwise.models.opening import answer_start, check_one_opening, split_opened
+from stillwise.records import THINK_CLOSE, THINK_OPEN
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,13 @@ class Rendering:
     def spellings(self, words: tuple[str, ...]) -> list[tuple[int, ...]]:
         """Token sequences of the words' usual spellings."""
         return spelled(self.tokenizer, words)
+
+    @cached_property
+    def tags_survive(self) -> bool:
+        """Whether the thought's tags are ordinary text to a server: as special tokens they would be missing in raw answers."""
+        ids = self.tokenizer.encode(THINK_OPEN + THINK_CLOSE, add_special_tokens=False)
+        text = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return THINK_OPEN in text and THINK_CLOSE in text
 
     @cached_property
     def end_tokens(self) -> list[int]:
