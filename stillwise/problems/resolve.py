@@ -9,13 +9,16 @@ from pydantic import ValidationError
 
 from stillwise.arrows import Source
 from stillwise.errors import UserError
+from stillwise.parts import builtin_catalogue
 from stillwise.problems.file import File
 from stillwise.problems.gym import Gym, Micro
 from stillwise.problems.hub import Hub
 from stillwise.problems.modelscope import ModelScope
 
 _HUB = re.compile(r"(?P<scheme>hub|modelscope):(?P<id>[^@:]+)(?:@(?P<revision>[^:]+))?(?::(?P<split>.+))?")
-FORMS = "PATH, hub:ID[@REVISION][:SPLIT], modelscope:ID[@REVISION][:SPLIT], gym:NAME[:SIZE], micro:FAMILY[:heldout]"
+FORMS = (
+    "PATH, hub:ID[@REVISION][:SPLIT], modelscope:ID[@REVISION][:SPLIT], gym:NAME[:SIZE], micro:FAMILY[:heldout], benchmark:NAME"
+)
 
 
 def resolve(spec: str) -> Source:
@@ -38,6 +41,10 @@ def _resolved(spec: str) -> Source:
     if scheme == "micro" and rest:
         family, _, split = rest.partition(":")
         return Micro.model_validate({"family": family, "split": split or "train"})
-    if scheme in ("hub", "modelscope", "gym", "micro"):
+    if scheme == "benchmark" and rest:
+        described = builtin_catalogue().find("benchmark", Source).model_validate({"name": rest})
+        assert isinstance(described, Source)
+        return described
+    if scheme in ("hub", "modelscope", "gym", "micro", "benchmark"):
         raise UserError(f"--problems {spec}: what follows {scheme}: is missing (it takes {FORMS})")
     return Hub(id=spec) if Path(spec).is_dir() else File(path=spec)

@@ -12,6 +12,7 @@ from stillwise.evaluate import descriptions as d
 from stillwise.evaluate.named import Named
 from stillwise.problems.file import File
 from stillwise.problems.hub import Hub
+from stillwise.problems.resolve import resolve
 from stillwise.records import Problem
 
 
@@ -59,6 +60,9 @@ def test_a_binding_may_name_a_benchmark(tmp_path: Path) -> None:
     (found,) = Named(name="aime24", data=str(tmp_path)).problems()
     assert isinstance(found, Problem)
     assert (found.answer, found.source) == ("7", "aime24.jsonl")
+    assert resolve("benchmark:aime24") == Named(name="aime24")
+    with pytest.raises(UserError, match="did you mean 'aime24'"):
+        resolve("benchmark:aime_24")
     with pytest.raises(ValidationError, match="did you mean 'aime24'"):
         Named(name="aime_24")
 
