@@ -51,7 +51,7 @@ from stillwise.verify.numeric import NoValue, TooLarge, equal, proportional, val
 from stillwise.verify.policy import Policy
 from stillwise.verify.reading import read
 from stillwise.verify.units import units_differ
-from stillwise.verify.words import as_words, words
+from stillwise.verify.words import as_words, clock, words
 
 VERSION = "maths@2"
 MAX_ITEMS = 64
@@ -67,6 +67,8 @@ def same(reference: str, answer: str, policy: Policy) -> bool | None:
         return words(left) == words(right)
     if (said := as_words(left)) and said == as_words(right):
         return True
+    if time := clock(left):
+        return time == clock(right)
     try:
         gold = read(reference)
     except Unreadable:
@@ -186,7 +188,7 @@ class _Comparison:
     def based(self, gold: Node, answer: Node) -> bool | None:
         """Digits and base agree; in recall one base may be left out."""
         if isinstance(gold, Based) and isinstance(answer, Based):
-            return gold.base == answer.base and gold.digits.lstrip("0") == answer.digits.lstrip("0")
+            return gold.base == answer.base and (gold.digits == answer.digits or None is not exact(gold) == exact(answer))
         if not self.lenient:
             return False
         based, other = (gold, answer) if isinstance(gold, Based) else (answer, gold)
@@ -216,6 +218,8 @@ class _Comparison:
         left, right = listed(gold), listed(answer)
         if left is None or right is None:
             return self.lone(gold, answer)
+        if isinstance(gold, Matrix) != isinstance(answer, Matrix) and not self.lenient:
+            return False
         if isinstance(gold, Matrix) and isinstance(answer, Matrix) and len(gold.rows) != len(answer.rows):
             return False
         if len(left.items) != len(right.items) or len(left.items) > MAX_ITEMS:

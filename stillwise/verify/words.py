@@ -7,6 +7,7 @@ import unicodedata
 
 _WRAPPED = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|operatorname|mbox)\s*\{([^{}]*)\}")
 _WORDY = re.compile(r"\(?[A-Za-z]\)|[A-Z]|[(]?[A-Za-z][A-Za-z ,.'’!?:;-]*[)]?")
+_CLOCK = re.compile(r"(\d{1,2})\s*(?::\s*(\d\d))?\s*([ap])\.?\s?m\.?", re.IGNORECASE)
 _MARKS = " .,;:!?\"'`*$()[]{}"
 
 
@@ -28,3 +29,9 @@ def as_words(answer: str) -> str | None:
         return None
     inner = bare.strip("()")
     return words(inner) if len(inner) > 3 else inner
+
+
+def clock(answer: str) -> tuple[int, int, str] | None:
+    """Hour, minute and half of the day of a time such as ``4:30 p.m.``; None for anything else."""
+    match = _CLOCK.fullmatch(unwrapped(answer).strip())
+    return (int(match[1]), int(match[2] or 0), match[3].lower()) if match else None

@@ -69,6 +69,12 @@ SAME = [
     ("52_8", "52_{8}"),
     (r"40_{\text{nine}}", "40_9"),
     (r"\text{Evelyn}", "Evelyn"),
+    (r"\text{4:30 p.m.}", "4:30 PM"),
+    ("7/5+1/5 i.", "(7+i)/5"),
+    ("0.11_2", "0.110_{2}"),
+    ("15^{\\mathrm{th}}", "15"),
+    (r"7 \text{ goats and } 4 \text{ cows}", "7, 4"),
+    ("111, \\! 111, \\! 111", "111111111"),
     ("2^{2^{2^{2^{2^{2}}}}}", "2^{2^{2^{2^{2^{2}}}}}"),
 ]
 DIFFERENT = [
@@ -103,6 +109,9 @@ DIFFERENT = [
     ("52_8", "528"),
     ("52_8", "52_9"),
     ("0.80", "75"),
+    (r"\text{4:30 p.m.}", "4:30 a.m."),
+    ("0.0011_{2}", "0.0011_{3}"),
+    (r"f(x)=ax \text{ where } a>0", r"f(x)=2ax \text{ where } a>0"),
     ("2", "AZYUK2A"),
     (r"\text{infinitely many}", "0"),
     ("1", "2^{2^{2^{49}}}"),
@@ -125,7 +134,16 @@ def test_not_the_same(reference: str, answer: str) -> None:
 
 @pytest.mark.parametrize(
     ("reference", "answer"),
-    [("0.5", "50%"), ("(1,2)", "1,2"), (r"\{3\}", "3"), ("52_8", "52"), ("k=3", "n=3"), ("1/8", "12.5%")],
+    [
+        ("0.5", "50%"),
+        ("(1,2)", "1,2"),
+        (r"\{3\}", "3"),
+        ("52_8", "52"),
+        ("k=3", "n=3"),
+        ("1/8", "12.5%"),
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", "(1,2)"),
+        ("x=1, y=2", "(1,2)"),
+    ],
 )
 def test_recall_forgives_notation(reference: str, answer: str) -> None:
     assert same(reference, answer, RECALL) is True
