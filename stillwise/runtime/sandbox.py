@@ -222,7 +222,7 @@ class Session:
 
         _reap()
         tier = tier or sandbox.tier()
-        folder = _mount_point() if tier == "namespaces" else _open_folder()
+        folder = isolate.MOUNT_POINT if tier == "namespaces" else _open_folder()
         jobs_read, jobs = os.pipe()
         reports, reports_write = os.pipe()
         try:
@@ -344,16 +344,6 @@ def _reap(wait: bool = False) -> None:
 
 
 atexit.register(_reap, wait=True)
-
-
-@cache
-def _mount_point() -> str:
-    """An empty folder over which each sandbox mounts its own tree, in its own mount namespace."""
-    import tempfile
-
-    folder = tempfile.mkdtemp(prefix="stillwise-sandbox-")
-    atexit.register(os.rmdir, folder)
-    return folder
 
 
 def _open_folder() -> str:

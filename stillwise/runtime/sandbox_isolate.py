@@ -18,6 +18,8 @@ NOBODY = 65534
 """The user and group that untrusted code runs as, inside; outside it is the caller's own, or nobody where that is root."""
 SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/nix/store")
 DEVICES = ("null", "zero", "full", "random", "urandom")
+MOUNT_POINT = "/proc"
+"""Where the new tree is put together, in a mount namespace of its own: a folder that is there on every machine."""
 WORK = "/box"
 """Where programs work; ``/tmp`` leads here, unless the interpreter itself lies there."""
 SIGKILL, SIGXCPU, SIGPROF = 9, 24, 27
