@@ -194,6 +194,17 @@ class Metered(Protocol):
         """Running figures for the progress bar; ``left`` answers are still to come (for the projection)."""
 
 
+@runtime_checkable
+class Likely(Protocol):
+    """A model, or a caller of one, that says how probable a given answer is."""
+
+    def logprobs(self, ask: Ask, answers: Sequence[str]) -> list[tuple[float, ...]]:
+        """For each answer the log-probabilities of its tokens after the prompt, in nats; () for one that does not fit.
+
+        An answer is the assistant's whole text, with what the template opens of it; the ask's prefill is not added.
+        """
+
+
 class Graders(Protocol):
     """A pool that runs a verifier outside this process, with a hard limit for each item."""
 
@@ -417,6 +428,8 @@ class Example:
 class Trainer(Part):
     """Examples and a student's folder to a trained student's folder."""
 
+    learns_from: ClassVar[Literal["lessons", "pairs"]] = "lessons"
+    """What a recipe's step gives it: lessons of a curriculum, or pairs of a chosen and a rejected trace."""
     instruction: str = INSTRUCTION
     """Appended to the question in the student's prompt; the same as in evaluation."""
 

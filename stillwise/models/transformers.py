@@ -132,6 +132,25 @@ class TransformersModel:
         """Tokens of a text, no special ones added."""
         return len(self._tokenizer.encode(text, add_special_tokens=False))
 
+    def logprobs(self, ask: Ask, answers: Sequence[str]) -> list[tuple[float, ...]]:
+        """Log-probabilities of each answer's tokens after the prompt, in nats; () for an answer that does not fit."""
+        import torch
+
+        torch.set_num_threads(self._threads)
+        prompt: list[int] = self._tokenizer.encode(self.render(ask)[0], add_special_tokens=False)
+        found: list[tuple[float, ...]] = []
+        for answer in answers:
+            ids: list[int] = self._tokenizer.encode(answer, add_special_tokens=False)
+            if not ids or len(prompt) + len(ids) > self._positions:
+                found.append(())
+                continue
+            tokens = torch.tensor([[*prompt, *ids]], device=self._device)
+            with torch.inference_mode():
+                logits = self._model(tokens, logits_to_keep=len(ids) + 1).logits[0, :-1].float()
+            chosen = torch.log_softmax(logits, -1).gather(-1, tokens[0, len(prompt) :, None])
+            found.append(tuple(chosen[:, 0].tolist()))
+        return found
+
     def _prompt_ids(self, ask: Ask) -> list[int]:
         prompt, opened = self.render(ask)
         ids: list[int] = self._tokenizer.encode(prompt + answer_start(opened, ask.prefill), add_special_tokens=False)

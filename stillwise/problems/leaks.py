@@ -191,7 +191,7 @@ class Index:
         """The share of a question's weight that the blocks hold."""
         sums, begun = self._weights, asked.start
         held = sum(sums[begun + i + length] - sums[begun + i] for i, _, length in blocks)
-        return held / (sums[asked.stop] - sums[begun])
+        return float(held / (sums[asked.stop] - sums[begun]))
 
     def _needed(self, size: int) -> float:
         """The least coverage; a question of fewer than ``LONG`` tokens needs more, for one word may be all that it asks."""

@@ -9,8 +9,8 @@ from functools import cached_property
 
 import orjson
 
-from stillwise.arrows import Ask, Completion, OnBatch, Request
-from stillwise.errors import BudgetReached
+from stillwise.arrows import Ask, Completion, Likely, OnBatch, Request
+from stillwise.errors import BudgetReached, UserError
 from stillwise.models.model import Bunch, Model, StreamModel
 from stillwise.records import digest
 from stillwise.runtime.executor import Executor, Opener
@@ -65,6 +65,12 @@ class JournalledCaller:
     def figures(self, left: int) -> Mapping[str, float]:
         """What was spent, for the progress bar."""
         return self._spending.figures(left)
+
+    def logprobs(self, ask: Ask, answers: Sequence[str]) -> list[tuple[float, ...]]:
+        """Log-probabilities of given answers (computed anew each time). Raises UserError where the model gives none."""
+        if not isinstance(self._model, Likely):
+            raise UserError(f"{self._model.name} gives no log-probabilities of given answers; bind a transformers: model")
+        return self._model.logprobs(ask, answers)
 
     def complete(self, requests: Sequence[Request], on_batch: OnBatch) -> list[Completion]:
         """One completion for each request; each batch is durable before ``on_batch`` hears of it."""
