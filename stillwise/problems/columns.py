@@ -57,7 +57,7 @@ class Columns(Fields):
     subject: str | None = None
     """The column that holds the subject."""
     error: str | None = None
-    """The column that holds the tolerance of a row's answer (OlympiadBench's ``error``); empty cells are exact."""
+    """The column that holds the tolerance of a row's answer (OlympiadBench's ``error``); empty cells, and copies without it, are exact."""
     policy: tuple[tuple[str, PolicyValue], ...] = ()
     """How all answers are compared, such as ``{kind: integer}`` or ``{relative_tolerance: 0.01}``; each problem carries it."""
     layout: Layout = "columns"
@@ -100,7 +100,7 @@ class Reader:
     @classmethod
     def of(cls, where: str, columns: Columns, origin: Origin, present: Sequence[str]) -> Reader:
         """Resolves the names; raises UserError, naming the columns present, where one is not there."""
-        given = (columns.answer, columns.level, columns.subject, columns.error)
+        given = (columns.answer, columns.level, columns.subject)
         named = (*columns.question, *(name for name in given if name))
         for name in named:
             if name not in present:
