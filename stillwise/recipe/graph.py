@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from stillwise.errors import nearest
 from stillwise.parts import inputs_of
 from stillwise.recipe.faults import Document, Place, name_fault
-from stillwise.recipe.schema import NEEDS, OUTPUT, Method, Step
+from stillwise.recipe.schema import OUTPUT, Method, Step, needed_by
 
 
 def check_graph(document: Document, recipe: Method, places: Sequence[Place]) -> None:
@@ -34,7 +34,7 @@ def _check_names(document: Document, recipe: Method, step: Step, place: Place) -
 
 
 def _check_source(document: Document, step: Step, made: dict[str, Step], place: Place) -> None:
-    needed = NEEDS[step.arrow]
+    needed = needed_by(step.arrow, step.part)
     if needed is None or (step.arrow in ("select", "pair") and inputs_of(step.part)):
         return
     fitting = [s.name for s in made.values() if OUTPUT[s.arrow] == needed]

@@ -15,7 +15,7 @@ from stillwise.errors import RecipeError, UserError, nearest
 from stillwise.parts import Catalogue, Part, builtin_catalogue, inputs_of
 from stillwise.recipe.faults import Document, Place, name_fault, parse_value, raise_all, read_document
 from stillwise.recipe.graph import check_graph
-from stillwise.recipe.schema import ARROWS, NEEDS, OUTPUT, PLAINEST, Binding, Method, Paper, Step
+from stillwise.recipe.schema import ARROWS, NEEDS, OUTPUT, PLAINEST, Binding, Method, Paper, Step, needed_by
 
 _TOP = ("paper", "about", "roles", "steps", "departures", "max_failure_rate", "extends", "change", "drop")
 _BOUND = ("roles", "problems", "benchmarks", "set")
@@ -395,12 +395,12 @@ def _step(document: Document, raw: _RawStep, steps: Sequence[_RawStep], context:
         document.validation(err, raw.place, _known_fields(catalogue, str(body.get("kind"))))
         return None
     # A selector that names its inputs itself depends on nothing else.
-    source = None if raw.arrow in ("select", "pair") and inputs_of(part) else _source(raw, steps)
+    source = None if raw.arrow in ("select", "pair") and inputs_of(part) else _source(raw, steps, part)
     return Step(arrow=raw.arrow, name=raw.name, source=source, part=part)
 
 
-def _source(raw: _RawStep, steps: Sequence[_RawStep]) -> str | None:
-    needed = NEEDS[raw.arrow]
+def _source(raw: _RawStep, steps: Sequence[_RawStep], part: Part) -> str | None:
+    needed = needed_by(raw.arrow, part)
     if needed is not None and "from" in raw.body:
         return str(raw.body["from"])
     earlier = [s.name for s in steps if s.index < raw.index and OUTPUT[s.arrow] == needed]

@@ -82,6 +82,12 @@ NEEDS: dict[str, Produces | None] = {
 """What a step reads through ``from`` (the nearest earlier output of that sort is the default)."""
 
 
+def needed_by(arrow: str, part: Part) -> Produces | None:
+    """What a step of this arrow and part reads: a trainer says itself whether it learns from lessons or from pairs."""
+    found: Produces | None = getattr(part, "learns_from", NEEDS[arrow])
+    return found
+
+
 class Paper(Fields):
     """The publication that a recipe implements."""
 

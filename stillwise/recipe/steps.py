@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
@@ -182,17 +182,14 @@ def curriculum(work: Work, step: Step, folder: StepFolder) -> Facts:
 def train(work: Work, step: Step, folder: StepFolder) -> Facts:
     """One folder per stage, each trained from the one before; a kill costs the stage at most."""
     part = cast(Trainer, step.part)
-    lessons = tables.read(work.outputs[cast(str, step.source)].path / LESSONS, Lesson)
     role = step.roles[0]
     student, before = student_path(work.roles[role]), work.role_identity(role)
-    texts = _texts(work, step, lessons)
     stages, folders = [], []
-    for name, group in groupby(lessons, key=lambda lesson: lesson.stage):
-        chosen, tools = list(group), work.tools(step, f"{step.name}.{name}")
-        examples, failures = _examples(work, part, chosen, texts)
+    for name, examples, failures in (_paired if part.learns_from == "pairs" else _taught)(work, step, part):
+        tools = work.tools(step, f"{step.name}.{name}")
         # A trainer's other roles (a teacher) decide the weights too.
         beside = [work.role_identity(name) for name in step.roles[1:]]
-        texts_of = [digest(e.user, e.assistant, e.weight) for e in examples]
+        texts_of = [digest(e.user, e.assistant, e.weight, *((e.rejected, e.beta) if e.rejected else ())) for e in examples]
         fingerprint = digest(part.fingerprint, texts_of, before, tools.seed, *beside)
         stage = work.folder.step(f"{step.name}.{name}", fingerprint)
         if not stage.finished():
@@ -261,8 +258,38 @@ def _check_rate(work: Work, step: Step, failures: Sequence[Failure], asked: int)
         )
 
 
-def _texts(work: Work, step: Step, lessons: Sequence[Lesson]) -> dict[str, Trace]:
-    wanted = {lesson.trace_id for lesson in lessons}
+Stage = tuple[str, list[Example], list[Failure]]
+"""What one stage of a training learns from, and what dropped out of it."""
+
+
+def _taught(work: Work, step: Step, part: Trainer) -> Iterator[Stage]:
+    """The stages of a curriculum, in their order."""
+    lessons = tables.read(work.outputs[cast(str, step.source)].path / LESSONS, Lesson)
+    texts = _texts(work, {lesson.trace_id for lesson in lessons})
+    for name, group in groupby(lessons, key=lambda lesson: lesson.stage):
+        yield name, *_examples(work, part, list(group), texts)
+
+
+def _paired(work: Work, step: Step, part: Trainer) -> Iterator[Stage]:
+    """One stage of all pairs, whole traces on both sides."""
+    found = tables.read(work.outputs[cast(str, step.source)].path / PAIRS, Pair)
+    texts, problems = _texts(work, {i for each in found for i in (each.chosen, each.rejected)}), by_id(work.problems)
+    examples = [
+        Example(
+            id=digest(each.chosen, each.rejected),
+            user=user_message(problems[each.problem_id].question, part.instruction),
+            assistant=texts[each.chosen].text.strip(),
+            rejected=texts[each.rejected].text.strip(),
+            beta=each.beta,
+        )
+        for each in found
+    ]
+    empty = [e for e in examples if not e.assistant or not e.rejected]
+    failures = [Failure(step="train", item=e.id, reason="no_solution", detail="pair") for e in empty]
+    yield "pairs", [e for e in examples if e not in empty], failures
+
+
+def _texts(work: Work, wanted: set[str]) -> dict[str, Trace]:
     outputs = [s.name for s in work.loaded.method.steps if s.arrow in ("sample", "rewrite") and s.name in work.outputs]
     return {trace.id: trace for name in outputs for trace in work.traces(name) if trace.id in wanted}
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -40,6 +40,7 @@ class Pairwise(Trainer, Fit):
     """
 
     kind: ClassVar[str] = "pairwise"
+    learns_from: ClassVar[Literal["lessons", "pairs"]] = "pairs"
     student: Role = "student"
     """The role whose weights are trained."""
     objective: Preference = Field(default="dpo", validate_default=True)
