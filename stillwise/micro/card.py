@@ -73,6 +73,7 @@ def write(
     spent: Mapping[str, Mapping[str, Any]],
     count: int,
     other: int,
+    seed: int,
 ) -> str:
     """The whole card, in Markdown."""
     parts = [
@@ -82,7 +83,7 @@ def write(
         "the student; apprentice and finisher of the reasoner, so the reasoner's tokens are the sum of three lines.\n"
         "Minutes are of one core.\n",
         _training(spent),
-        f"\n## Measured\n\n`python -m stillwise.micro.measure --count {count} --other {other}`\n"
+        f"\n## Measured\n\n`python -m stillwise.micro.measure --count {count} --other {other} --seed {seed}`\n"
         "printed the rest of this card: held-out problems, one\n"
         f"sample each at temperature 0.6 and top-p 0.95; {count:,} problems at level 5 of the main family, {other:,}\n"
         "elsewhere. A cell is accuracy in % [95 % Wilson interval] · mean tokens generated. think, no_rethink and no_think\n"

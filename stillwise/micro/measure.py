@@ -1,6 +1,6 @@
 """Measure the shipped micro models on held-out problems and write their model card.
 
-    python -m stillwise.micro.measure [--models DIR] [--count 1000] [--other 300] [--threads N]
+    python -m stillwise.micro.measure [--models DIR] [--count 1000] [--other 300] [--seed 7] [--threads N]
 
 Level 5 of the main family is measured on `--count` problems, every other level and family on `--other`.
 """
@@ -53,18 +53,18 @@ def paired(first: Sequence[float], second: Sequence[float]) -> tuple[float, floa
     return float(difference.mean()), float(low), float(high)
 
 
-def measure(root: Path, count: int, other: int, processes: int) -> dict[Key, Cell]:
-    """Every paradigm on every family and level, one sample per problem."""
+def measure(root: Path, count: int, other: int, processes: int, seed: int = SEED) -> dict[Key, Cell]:
+    """Every paradigm on every family and level, one sample per problem; the seed draws problems and samples."""
     keys, todo = [], []
     for mode, paradigm in PARADIGMS.items():
         for family in families.FAMILIES:
             for level in families.LEVELS:
                 many = count if family == "chain_sum" and level == 5 else other
-                problems = tuple(families.generate(family, level, many, SEED, "held_out"))
+                problems = tuple(families.generate(family, level, many, seed, "held_out"))
                 for first in range(0, many, PER_JOB):
                     keys.append((mode, family, level))
                     part = problems[first : first + PER_JOB]
-                    todo.append(Job(str(root / paradigm.model), paradigm, part, SEED + first))
+                    todo.append(Job(str(root / paradigm.model), paradigm, part, seed + first))
     cells: dict[Key, Cell] = {}
     for key, job, samples in zip(keys, todo, answer_all(todo, processes), strict=True):
         cell = _cell(job, samples)
@@ -150,13 +150,14 @@ def main() -> None:
     parser.add_argument("--card", type=Path, default=Path(__file__).parent / "MODEL_CARD.md")
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--other", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=SEED, help="another seed draws other held-out problems")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    cells = measure(options.models, options.count, options.other, options.threads)
+    cells = measure(options.models, options.count, options.other, options.threads, options.seed)
     tables = {family: table(cells, family) for family in families.FAMILIES}
     checked = [(c.asked, c.measured, c.held) for c in claims(cells, folder_size(options.models))]
     spent = json.loads((options.models / "training.json").read_text())
-    text = card.write(tables, checked, spent, options.count, options.other)
+    text = card.write(tables, checked, spent, options.count, options.other, options.seed)
     options.card.write_text(text)
     print(text)
 
