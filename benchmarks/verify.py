@@ -93,7 +93,7 @@ def variant(gold: str, rng: Random) -> str:
     digits = [i for i, char in enumerate(gold) if char.isdigit()]
     place = rng.choice(digits) if digits else 0
     changed = f"{gold[:place]}{(int(gold[place]) + 1) % 10}{gold[place + 1 :]}" if digits else f"{gold}+1"
-    spelt = [gold.replace("\\frac", "\\dfrac"), gold.replace(" ", "\\ "), gold.replace("+", " + "), f" {gold} ", f"{{{gold}}}"]
+    spelt = [gold.replace("\\frac", "\\dfrac"), gold.replace(" ", "\\ "), gold.replace("+", " + "), f" {gold} "]
     return rng.choice([*spelt, changed, changed, changed])
 
 

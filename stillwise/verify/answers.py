@@ -25,6 +25,8 @@ _NAMES = r"\b(?:answer|réponse|respuesta|antwort|risposta|resposta|ответ)\
 _LINE = re.compile(rf"(?:(?:{_NAMES})[*_]*[ \t]*(?:\bis\b|\best\b|\bes\b|是|为|:|：|=)|####)[ \t]*[:=]?([^\n]+)", re.IGNORECASE)
 _FINAL = re.compile(r"final answer\b[*_]*[ \t]*(?:is\b|:)[ \t]*:?([^\n]+)", re.IGNORECASE)
 """What may follow a box and take its place: the box was a step on the way."""
+_SLIP = re.compile(r"\\f?box(?:ed)?\s*\{([^{}\\]+)\\\}[$.\s]*\Z")
+"""A box at the very end whose only closing brace has a backslash before it."""
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _CODE = re.compile(r"__\w+__|\blambda\b|\w\(\s*['\"]")
 _LONE_WORD = re.compile(r"(?<![\\\w])[^\W\d_]{2,}")
@@ -63,7 +65,7 @@ def find_answer(solution: str) -> Found | None:
         final = _last(_FINAL, tail[tail.rfind("box") :])
         if final and not has_box(final):
             return Found("answer_line", _unwrapped(final))
-        boxed = last_boxed(solution)
+        boxed = last_boxed(solution) or _last(_SLIP, tail)
         if boxed and len(boxed) <= MAX_ANSWER_CHARS and (line := _last(_LINE, boxed)):
             return Found("answer_line", _unwrapped(line))
         return Found("boxed", boxed) if boxed else None

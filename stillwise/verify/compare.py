@@ -129,7 +129,7 @@ class _Comparison:
             return True
         if isinstance(gold, Relation) or isinstance(answer, Relation):
             return self.relations(gold, answer, top)
-        if isinstance(gold, Union) or isinstance(answer, Union):
+        if isinstance(gold, Union) or isinstance(answer, Union) or Symbol("reals") in (gold, answer):
             return self.sets(gold, answer)
         if isinstance(gold, (Sequence, Matrix)) or isinstance(answer, (Sequence, Matrix)):
             return self.sequences(gold, answer)
@@ -265,7 +265,7 @@ class _Comparison:
             return self.same(left[1], answer)
         elif right and not isinstance(gold, Relation):
             return self.same(gold, right[1])
-        if ordered_relation(gold) or ordered_relation(answer):
+        if ordered_relation(gold) or ordered_relation(answer) or isinstance(gold, Union) or isinstance(answer, Union):
             return self.sets(gold, answer)
         if isinstance(gold, Relation) and isinstance(answer, Relation):
             return self.equations(gold, answer)

@@ -246,6 +246,8 @@ def pieces(node: Node) -> list[Piece] | None:
             return [((low, node.open == "[" and not without_value(low)), (high, node.close == "]" and not without_value(high)))]
         case Relation(sides, signs):
             return bounds(sides, signs)
+        case Symbol("reals"):
+            return [((negated(FAR), False), (FAR, False))]
     return None
 
 
@@ -255,6 +257,8 @@ def bounds(sides: tuple[Node, ...], signs: tuple[str, ...]) -> list[Piece] | Non
         return pieces(sides[1])
     if signs == ("=",) and is_name(sides[0]):
         return [((sides[1], True), (sides[1], True))]
+    if signs == ("!=",) and is_name(sides[0]):
+        return [((negated(FAR), False), (sides[1], False)), ((sides[1], False), (FAR, False))]
     if not all(sign in FLIPPED for sign in signs):
         return None
     if signs[0] in (">", ">="):

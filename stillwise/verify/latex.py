@@ -104,6 +104,7 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
         (r"\\\$|\$|\\\(|\\\)|\\\[|\\\]", " "),
         (r"\\%", "%"),
+        (r"\\mathbb\s*(?:\{\s*R\s*\}|R\b)|\\Reals(?![A-Za-z])", r"\\reals "),
         (r"(?<!\\)\\(?=\d)", " "),
         (r"(?<=\d)(?:\^?\{?\s*\\(?:text|mathrm|textrm)?\s*\{\s*)?(?:st|nd|rd|th)\b\s*\}?\}?(?![A-Za-z])", " "),
         (r"(?<=\d)\^\{?\s*(?:st|nd|rd|th)\b\s*\}?", " "),
@@ -207,6 +208,7 @@ _NAMED = {
     "infty": Token("id", "infty"),
     "emptyset": Token("id", "emptyset"),
     "varnothing": Token("id", "emptyset"),
+    "reals": Token("id", "reals"),
 }
 _COMMANDS = frozenset({"frac", "sqrt", "binom", "overline", "bar", "hat", "tilde", "widehat", "begin", "end"})
 _OPERATORS = {"**": "^", "=<": "<=", "==": "=", "∶": ":"}

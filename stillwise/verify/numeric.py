@@ -179,6 +179,8 @@ def _coordinate(name: str, number: int, stepped: bool) -> Fraction:
 def _steps(node: Node) -> bool:
     if isinstance(node, Call) and node.name in ("floor", "ceil", "factorial", "binom", "gcd", "lcm"):
         return bool(symbols(node))
+    if isinstance(node, Power) and isinstance(node.base, Number) and node.base.value < 0:
+        return bool(symbols(node.exponent))
     return any(map(_steps, children(node)))
 
 

@@ -44,6 +44,7 @@ _MATRICES = frozenset(
 )
 _BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "twelve": 12}
 _BASED = re.compile(r"(?:[A-Za-z]\s*=\s*)?([0-9A-Z]+)_(?:(\d+)|\{\s*\s*(\w+)\s*\})")
+_SCIENTIFIC = re.compile(r"[-+]?\d{1,40}[eE][-+]?\d{1,3}")
 _PROSE = re.compile(r"[A-Za-z][A-Za-z ,.'’\"!?:;()-]*")
 _CLAUSE = re.compile(r"(?:for|where|with|when|if|since|because)\b", re.IGNORECASE)
 _FENCES = {"(": ")", "[": "]", "\\{": "\\}", "{": "}"}
@@ -57,6 +58,8 @@ def read(answer: str) -> Node:
         raise Unreadable("nothing is written")
     if (based := _BASED.fullmatch(unwrapped(text))) and (base := _base(based[2] or based[3])):
         return Based(based[1], base)
+    if _SCIENTIFIC.fullmatch(text):
+        return Number(Fraction(text))
     if _PROSE.fullmatch(text) and re.search(r"[a-z]{2} [A-Za-z]|[a-z]{4}", text) and " " in text:
         return Words(text)
     reader = _Reader(tokens(text))
