@@ -57,7 +57,7 @@ class Columns(Fields):
     subject: str | None = None
     """The column that holds the subject."""
     error: str | None = None
-    """The column that holds the tolerance of a row's answer (OlympiadBench's ``error``); empty cells, and copies without it, are exact."""
+    """The column with the tolerance of a row's answer (OlympiadBench's ``error``); without one it is exact."""
     policy: tuple[tuple[str, PolicyValue], ...] = ()
     """How all answers are compared, such as ``{kind: integer}`` or ``{relative_tolerance: 0.01}``; each problem carries it."""
     layout: Layout = "columns"
