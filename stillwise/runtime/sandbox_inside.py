@@ -7,6 +7,7 @@ signal or trace it. Standard library only, and as little of it as can be: it sta
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import resource
@@ -15,12 +16,13 @@ import sys
 import time
 
 from stillwise.runtime import sandbox_isolate as isolate
-from stillwise.runtime.sandbox_wire import receive, send
+from stillwise.runtime.sandbox_wire import Caught, receive, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import CodeType
+    from typing import NoReturn
 
 MEMORY_EXIT = 86
 STDERR_KEPT = 1 << 14
@@ -182,12 +184,10 @@ class Supervisor:
         self.count = 0
 
     def serve(self) -> None:
-        """One run for each "fork" of the parent. A candidate's process comes back here too, and ends as a program does."""
+        """One run for each "fork" of the parent."""
         while receive(self.jobs) is not None:
             run = self._forked()
-            message = receive(self.jobs) if run else None
-            if run is None:
-                return
+            message = receive(self.jobs)
             if message is None:
                 break
             start, before = time.monotonic(), _children_cpu_s()
@@ -200,8 +200,8 @@ class Supervisor:
             send(self.reports, message[0], status, detail, run.said("out"), run.said("err"), figures.encode())
         os._exit(0)
 
-    def _forked(self) -> Run | None:
-        """The run's processes, waiting to begin; None in a candidate's process once its program has ended."""
+    def _forked(self) -> Run:
+        """The run's processes, waiting to begin."""
         folder = self._folder()
         names = ("out", "err", "state", "verdict", "ask", "answer", "go", "judge_go")
         pipes = {name: os.pipe() for name in names}
@@ -212,7 +212,6 @@ class Supervisor:
             self._candidate(
                 [stdin, mine["out"], mine["err"], mine["state"], pipes["go"][0], pipes["ask"][0], mine["answer"]], folder
             )
-            return None
         judge = os.fork() if self.config.judged else 0
         if self.config.judged and not judge:
             nothing = os.open("/dev/null", os.O_RDWR)
@@ -235,7 +234,7 @@ class Supervisor:
             os.chown(folder, isolate.NOBODY, isolate.NOBODY)
         return folder
 
-    def _candidate(self, fds: list[int], folder: str) -> None:
+    def _candidate(self, fds: list[int], folder: str) -> NoReturn:
         """Becomes the candidate: its own session, folder, limits, no rights; then its code."""
         self._settle(fds if self._serve_candidate else fds[:5])
         os.setsid()
@@ -243,17 +242,16 @@ class Supervisor:
         self._restrict(self.config.number("memory"))
         module = _own_world(folder, self.config.listed("paths"))
         os.write(3, STARTED)
-        try:
+        with Caught() as caught:
             code = _compiled(self.config)
             os.close(3)
             for part in code:
                 exec(part, module)
-        except MemoryError:
-            os._exit(MEMORY_EXIT)
-        if self._serve_candidate:
-            self._serve_candidate(module, 5, 6)
+            if self._serve_candidate:
+                self._serve_candidate(module, 5, 6)
+        _leave(module, caught.error)
 
-    def _judge(self, fds: list[int]) -> None:
+    def _judge(self, fds: list[int]) -> NoReturn:
         """Becomes the judge: reads the tests itself, so that they never are in a process that forks a candidate."""
         self._settle(fds)
         self._restrict(JUDGE_MEMORY)
@@ -395,6 +393,41 @@ def _own_world(folder: str, paths: list[str]) -> dict[str, object]:
     module = type(sys)("__main__")
     sys.modules["__main__"] = module
     return module.__dict__
+
+
+def _leave(module: dict[str, object], error: BaseException | None) -> NoReturn:
+    """Ends the process as the interpreter ends: threads, exit functions, what is still to be written.
+
+    Taking the interpreter itself down would copy the memory that is shared with the supervisor, for nothing.
+    """
+    if isinstance(error, MemoryError):
+        os._exit(MEMORY_EXIT)
+    status = 120
+    with Caught() as late:
+        status = 0 if error is None else _exit_status(error)
+        if threading := sys.modules.get("threading"):
+            threading._shutdown()
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None and not stream.closed:
+                stream.flush()
+    # Files that nobody closed are written when their last reference goes.
+    with Caught():
+        module.clear()
+        gc.collect()
+        sys.__stdout__.flush()  # type: ignore[union-attr]
+    os._exit(status if late.error is None else 120)
+
+
+def _exit_status(error: BaseException) -> int:
+    """The exit code for what a program raised, which is printed as the interpreter does."""
+    if not isinstance(error, SystemExit):
+        sys.excepthook(type(error), error, error.__traceback__)
+        return 1
+    if error.code is None or isinstance(error.code, int):
+        return (error.code or 0) & 0xFF
+    sys.stderr.write(f"{error.code}\n")
+    return 1
 
 
 def _compiled(config: Config) -> list[CodeType]:

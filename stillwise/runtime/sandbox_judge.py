@@ -14,12 +14,11 @@ import operator
 import os
 import sys
 
-from stillwise.runtime.sandbox_wire import Broken, dump, load, no_handles, receive, send
+from stillwise.runtime.sandbox_wire import Broken, Caught, dump, load, no_handles, receive, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
     from typing import Any
 
     Globals = dict[str, Any]
@@ -32,19 +31,6 @@ functions and modules that the tests mean to take from the program (a task may a
 _WORDS = 300
 
 
-class _Caught:
-    """Holds what a block raised, whatever it was: a candidate's code may raise anything."""
-
-    error: BaseException | None = None
-
-    def __enter__(self) -> _Caught:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> bool:
-        self.error = error
-        return True
-
-
 def serve(module: dict[str, Any], requests: int, replies: int) -> None:
     """In the candidate: answers the judge's calls until the judge has gone."""
     held: list[object] = []
@@ -55,7 +41,7 @@ def serve(module: dict[str, Any], requests: int, replies: int) -> None:
 
     operations: Mapping[str, Callable[..., Any]] = {**_OPERATIONS, "name": module.__getitem__}
     while message := receive(requests):
-        with _Caught() as caught:
+        with Caught() as caught:
             arguments = load(message[1], held.__getitem__)
             named = load(message[2], held.__getitem__)
             reply = [b"ok", dump(operations[message[0].decode()](*arguments, **named), keep)]
@@ -64,7 +50,7 @@ def serve(module: dict[str, Any], requests: int, replies: int) -> None:
 
 def _raised(error: BaseException) -> list[bytes]:
     words = ""
-    with _Caught():
+    with Caught():
         words = str(error)[:_WORDS]
     return [b"raise", type(error).__name__.encode(errors="replace"), words.encode(errors="replace")]
 
@@ -217,7 +203,7 @@ def judge(tests: Sequence[bytes], replies: int, requests: int, verdict: int) -> 
     pairs = list(zip(tests[::2], tests[1::2], strict=True))
     names.lent = frozenset(name for kind, body in pairs if kind == LEND for name in body.decode().split())
     for number, (kind, body) in enumerate((pair for pair in pairs if pair[0] != LEND), start=1):
-        with _Caught() as caught:
+        with Caught() as caught:
             if kind == CALL:
                 _call(body, names)
             else:

@@ -13,6 +13,7 @@ import struct
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from types import TracebackType
     from typing import Any
 
     Opaque = Callable[[object], int]
@@ -26,6 +27,19 @@ _SIZE = struct.Struct(">Q")
 _CONTAINERS: dict[bytes, type] = {b"l": list, b"t": tuple, b"s": set, b"f": frozenset}
 _CONTAINER_TAGS = {held: tag for tag, held in _CONTAINERS.items()}
 _BASES = (int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict)
+
+
+class Caught:
+    """Holds what a block raised, whatever it was: a candidate's code may raise anything."""
+
+    error: BaseException | None = None
+
+    def __enter__(self) -> Caught:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> bool:
+        self.error = error
+        return True
 
 
 class Broken(Exception):

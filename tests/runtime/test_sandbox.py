@@ -336,6 +336,29 @@ threading.Thread(target=work).start()
     assert printed(sandbox.run(source)) == "from a thread"
 
 
+ENDS = """
+import atexit, io, os, sys
+atexit.register(lambda: print('at exit'))
+kept = os.fdopen(os.dup(1), 'w')
+kept.write('from a file that nobody closed\\n')
+class Buffered(io.StringIO):
+    def flush(self):
+        os.write(1, self.getvalue().encode())
+        self.seek(0); self.truncate()
+sys.stdout = Buffered()
+print('buffered')
+"""
+
+
+def test_a_program_ends_as_under_python(sandbox: Sandbox) -> None:
+    plain = subprocess.run([sys.executable, "-I", "-c", ENDS], capture_output=True, text=True).stdout
+    assert printed(sandbox.run(ENDS)).splitlines() == plain.splitlines()
+    assert sorted(plain.splitlines()) == ["at exit", "buffered", "from a file that nobody closed"]
+    assert sandbox.run("import sys; sys.stdout.close()").status is Status.PASSED
+    assert sandbox.run("import sys; sys.exit('so it ends')").detail.strip() == "exit code 1 so it ends"
+    assert sandbox.run("import atexit, os; atexit.register(os._exit, 7)").detail.strip() == "exit code 7"
+
+
 def test_packages_are_there_where_they_are_named(sandbox: Sandbox) -> None:
     assert "ModuleNotFoundError" in last_error(sandbox.run("import numpy"))
     named = Sandbox(limits=Limits(cpu_s=20, memory=2 << 30), packages=("numpy",))
