@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
 
 from stillwise.errors import StillwiseError, UserError
 from stillwise.records import derive_seed
+from stillwise.train.losses.cross_entropy import cross_entropy as chunked
+from stillwise.train.losses.head import CHUNK_ELEMENTS, Head
 from stillwise.train.render import Row
 
 if TYPE_CHECKING:
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
 ATTENTION = "stillwise_packed"
 """The name under which the row-by-row attention is registered with transformers."""
 PROBE_TOKENS = 48
+HEAD_TOLERANCE = 1e-3
+FULL_ELEMENTS = CHUNK_ELEMENTS
+"""More logits than these are not made in full."""
+_PLAIN: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 RowOrder = Literal["as_given", "shuffled"]
 
 
@@ -160,13 +167,55 @@ def supervised_logits(model: Any, pack: Pack) -> Tensor:
     return logits_1SV[0]
 
 
+def hidden_states(model: Any, pack: Pack) -> Tensor:
+    """Last hidden states (S, H) of a pack's supervised positions: what the head reads."""
+    inputs = pack.inputs()
+    if model.config._attn_implementation != ATTENTION:
+        if len(pack.bounds) > 1:
+            raise StillwiseError(f"rows are packed under {model.config._attn_implementation!r}: they would see each other")
+        del inputs["row_bounds"]
+    states_1TH: Tensor = model.base_model(**inputs).last_hidden_state
+    return states_1TH[0, pack.keep_S]
+
+
+def head_error(model: Any, ids: Sequence[int], vocab: int | None = None) -> float:
+    """The largest difference between the model's logits on these tokens and its output layer on its last hidden states.
+
+    Relative to the largest logit where that is above 1.
+    """
+    import torch
+
+    probe = Pack.of([Row(id="probe", ids=tuple(ids[:PROBE_TOKENS]), start=1)], model.device)
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        head = Head.of(model, vocab)
+        mine = head.logits(hidden_states(model, probe).to(head.weight_VH.dtype)).float()
+        exact = supervised_logits(model, probe)[:, : head.width].float()
+    model.train(training)
+    return float((mine - exact).abs().max()) / max(1.0, float(exact.abs().max()))
+
+
 def loss_sum(model: Any, pack: Pack) -> Tensor:
-    """Weighted sum of the cross-entropies of the supervised tokens, in nats, computed in float32."""
+    """Weighted sum of the cross-entropies of the supervised tokens, in nats, computed in float32.
+
+    Logits that would take more than a chunk's memory are never made in full, if the model's head is a plain one.
+    """
     from torch.nn.functional import cross_entropy
 
+    layer = model.get_output_embeddings()
+    if layer is not None and len(pack.keep_S) * len(layer.weight) > FULL_ELEMENTS and _is_plain(model, pack):
+        return chunked(hidden_states(model, pack), Head.of(model), pack.targets_S, pack.weights_S)[0]
     losses_S = cross_entropy(supervised_logits(model, pack).float(), pack.targets_S, reduction="none")
     summed: Tensor = (losses_S * pack.weights_S).sum()
     return summed
+
+
+def _is_plain(model: Any, pack: Pack) -> bool:
+    """Whether the model's logits are its output layer's; tried once for each model, on the first tokens of a pack."""
+    if model not in _PLAIN:
+        _PLAIN[model] = head_error(model, pack.input_ids_1T[0, :PROBE_TOKENS].tolist()) <= HEAD_TOLERANCE
+    return _PLAIN[model]
 
 
 def isolation_error(model: Any, rows: Sequence[Row]) -> float:

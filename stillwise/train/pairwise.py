@@ -20,9 +20,9 @@ from stillwise.train.fit import Fit, figures, fitted, load_student, planned, req
 from stillwise.train.losses.cross_entropy import token_logprobs
 from stillwise.train.losses.head import Head
 from stillwise.train.losses.preference import Pairs
-from stillwise.train.packing import Pack
+from stillwise.train.packing import Pack, hidden_states
 from stillwise.train.render import Rendered, Row, end_token, render
-from stillwise.train.signals.source import check_head, hidden_states
+from stillwise.train.signals.source import check_head
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -22,11 +22,11 @@ from stillwise.train.fit import Fit, figures, fitted, load_student, planned, req
 from stillwise.train.losses.head import Head, weighted_sum
 from stillwise.train.losses.mix import Matching, mixed_of
 from stillwise.train.losses.topk import Support
-from stillwise.train.packing import Pack
+from stillwise.train.packing import Pack, hidden_states
 from stillwise.train.render import Row, end_token, render
 from stillwise.train.rollout import Rollouts
 from stillwise.train.signals.cache import Cached, capture
-from stillwise.train.signals.source import Live, TeacherSignal, check_head, hidden_states
+from stillwise.train.signals.source import Live, TeacherSignal, check_head
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from stillwise.errors import StillwiseError, UserError
+from stillwise.train import packing
 from stillwise.train.packing import (
     ATTENTION,
     Pack,
@@ -162,3 +163,39 @@ def test_epochs_shuffle_differently_but_repeatably() -> None:
     assert first != second
     assert first == epoch_order(50, 0, "shuffled", 3)
     assert first != epoch_order(50, 0, "shuffled", 4)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_large_vocabularies_are_never_made_into_full_logits(
+    packed: Callable[..., Any], architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    model = packed(architecture)
+    whole = loss_sum(model, Pack.of(ROWS))
+    grads = torch.autograd.grad(whole, list(model.parameters()))
+    monkeypatch.setattr(packing, "FULL_ELEMENTS", 100)
+    assert packing.head_error(model, ROWS[2].ids) < 1e-5
+    monkeypatch.setattr(packing, "supervised_logits", lambda model, pack: pytest.fail("full logits"))
+    packing._PLAIN[model] = True
+    mine = loss_sum(model, Pack.of(ROWS))
+    assert torch.isclose(mine, whole, rtol=1e-6)
+    for a, b in zip(torch.autograd.grad(mine, list(model.parameters())), grads, strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_a_head_that_does_more_keeps_its_full_logits(packed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from transformers import Qwen3ForCausalLM
+
+    class Shifted(Qwen3ForCausalLM):
+        def forward(self, *args: Any, **options: Any) -> Any:
+            out = super().forward(*args, **options)
+            out.logits = 1.5 * out.logits + out.logits.roll(1, -1)
+            return out
+
+    model = Shifted(packed("qwen3").config).eval()
+    model.set_attn_implementation(ATTENTION)
+    whole = loss_sum(model, Pack.of(ROWS))
+    monkeypatch.setattr(packing, "FULL_ELEMENTS", 100)
+    assert torch.equal(loss_sum(model, Pack.of(ROWS)), whole)

@@ -18,7 +18,15 @@ from stillwise.train.losses.divergence import log_probs
 from stillwise.train.losses.head import BLOCK_ELEMENTS, Head, slices
 from stillwise.train.losses.mix import Hidden
 from stillwise.train.losses.topk import TopK, top_k
-from stillwise.train.packing import ATTENTION, PROBE_TOKENS, Pack, check_isolation, register_attention, supervised_logits
+from stillwise.train.packing import (
+    ATTENTION,
+    HEAD_TOLERANCE,
+    Pack,
+    check_isolation,
+    head_error,
+    hidden_states,
+    register_attention,
+)
 from stillwise.train.render import Row
 
 if TYPE_CHECKING:
@@ -126,30 +134,10 @@ def _frozen(model: Any) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def hidden_states(model: Any, pack: Pack) -> Tensor:
-    """Last hidden states (S, H) of a pack's supervised positions: what the head reads."""
-    inputs = pack.inputs()
-    if model.config._attn_implementation != ATTENTION:
-        if len(pack.bounds) > 1:
-            raise StillwiseError(f"rows are packed under {model.config._attn_implementation!r}: they would see each other")
-        del inputs["row_bounds"]
-    states_1TH: Tensor = model.base_model(**inputs).last_hidden_state
-    return states_1TH[0, pack.keep_S]
-
-
-def check_head(model: Any, row: Row, vocab: int, tolerance: float = 1e-3) -> None:
+def check_head(model: Any, row: Row, vocab: int) -> None:
     """Refuses an architecture whose logits are more than its output layer, scaled and capped, on its last hidden states."""
-    import torch
-
-    probe = Pack.of([Row(id=row.id, ids=row.ids[:PROBE_TOKENS], start=1)], model.device)
-    training = model.training
-    model.eval()
-    with torch.no_grad():
-        mine = Head.of(model, vocab).logits(hidden_states(model, probe).to(model.get_output_embeddings().weight.dtype))
-        exact = supervised_logits(model, probe)[:, :vocab]
-    model.train(training)
-    error = float((mine.float() - exact.float()).abs().max())
-    if not error <= tolerance * max(1.0, float(exact.abs().max())):
+    error = head_error(model, row.ids, vocab)
+    if not error <= HEAD_TOLERANCE:
         raise UserError(
             f"this {model.config.model_type} model does more between hidden states and logits than is known here "
             f"(logits differ by {error:.2g}); it can be trained by sft, not by a loss on distributions"
