@@ -160,6 +160,7 @@ def collect(work: Work, dropped: Mapping[str, list[Failure]], facts: Mapping[str
         "problems": {"problems": problems_section(work.problems)}
         | {f"benchmark {name}": problems_section(held) for name, held in work.benchmarks.items()},
         "sampling": {name: sampling_section(work.problems, output) for name, output in sampled.items()},
+        "curation": {step.name: _curated(work, step) for step in _figured(work)},
         "selection": {step.name: _selection(work, step) for step in _made(work, "rows")},
         **outcome,
         "comparison": comparisons,
@@ -243,6 +244,17 @@ def _evaluation(work: Work, step: Step) -> Any:
 def _scores(path: Path) -> list[tuple[str, str, float | None]]:
     rows = tables.read(path, Scored) if path.is_file() else []
     return [(row.trace_id, row.score.name, row.score.value) for row in rows]
+
+
+def _figured(work: Work) -> list[Step]:
+    """Finished steps that say in figures what was asked of them and what came."""
+    steps = [step for step in work.loaded.method.steps if step.arrow in ("curate", "filter", "pair")]
+    return [step for step in steps if step.name in work.outputs]
+
+
+def _curated(work: Work, step: Step) -> dict[str, Any]:
+    facts = work.outputs[step.name].facts
+    return {"kind": step.part.kind, **{key: value for key, value in facts.items() if key not in ("traces_of", "sifted")}}
 
 
 def _selection(work: Work, step: Step) -> Any:

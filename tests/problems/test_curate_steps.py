@@ -59,6 +59,12 @@ def test_what_a_curator_drops_is_not_sampled(recipe: Recipe, tmp_path: Path) -> 
     assert metrics["failures"]["clean"] == {"leak:bread": 1}
     assert metrics["failures"]["kept"] == {"leak:bread": 1}
     assert metrics["selection"]["first"]["kept"] == 7
+    assert metrics["curation"]["clean"]["figures"]["by_benchmark"]["bread"] == {
+        "questions": 1,
+        "questions_found": 1,
+        "items": 1,
+    }
+    assert metrics["curation"]["few"]["figures"]["came"] == 8
     (leak,) = tables.read(out / "failures" / "kept.parquet", Failure)
     assert ASKED.rstrip("?") in leak.detail
 
