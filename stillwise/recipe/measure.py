@@ -116,7 +116,18 @@ def _method(request: Measure) -> Method:
         about=request.about,
         roles=(ROLE,),
         steps=(step,),
-        departures=request.departures,
+        departures=(*request.departures, *_greedy(request, benchmark)),
+    )
+
+
+def _greedy(request: Measure, part: Any) -> list[str]:
+    """Greedy samples differ by floating-point noise at most: many of them say no more than one."""
+    samples = {name: one.samples or part.samples for name, one in request.benchmarks.items()}
+    named = [name for name, count in samples.items() if count > 1]
+    return (
+        [f"temperature 0 is greedy: the samples of a problem of {', '.join(named)} are one"]
+        if named and part.temperature == 0
+        else []
     )
 
 

@@ -74,7 +74,10 @@ def test_compared_runs_say_what_is_shown(data: Path, tmp_path: Path, capsys: pyt
 
 
 def test_runs_that_cannot_be_compared(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    evaluated(data, "good", tmp_path / "good", "--samples", "1")
+    found = evaluated(data, "good", tmp_path / "good", "--samples", "1", "--temperature", "0")
+    assert found["recipe"]["departures"] == []
+    greedy = evaluated(data, "good", tmp_path / "greedy", "--samples", "2", "--temperature", "0")
+    assert "temperature 0 is greedy" in greedy["recipe"]["departures"][0]
     assert "at least two" in failing(["compare", str(tmp_path / "good")], capsys)
     assert "holds no metrics.json" in failing(["compare", str(tmp_path / "good"), str(data)], capsys)
     wrong = [str(tmp_path / "good"), f"{tmp_path / 'good'}:after"]
