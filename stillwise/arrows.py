@@ -306,7 +306,7 @@ class Scaffold:
     answer_tokens: int | None
     """Of what was generated after the prefix."""
     censored: str | None
-    """Why there is no prefix that sufficed: never_solved, too_long; None where there is one."""
+    """Why there is no prefix that sufficed: never_solved, too_long, no_answer; None where there is one."""
 
     @property
     def context_ratio(self) -> float | None:

@@ -297,7 +297,7 @@ class TitrationGroup(TypedDict):
     n: int
     solved: int
     censored: Counts
-    """Problems without a prefix that sufficed, by reason (never_solved, too_long)."""
+    """Problems without a prefix that sufficed, by reason (never_solved, too_long, no_answer)."""
     context_ratio: Estimate
     """Median over all problems, those that are censored counting as more than 1; null where it falls among them."""
     context_ratio_solved: Estimate

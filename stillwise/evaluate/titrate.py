@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from stillwise.arrows import Ask, Paradigm, Probe, Progress, Sampled, Scaffold, Segmenter, Tools, Verifier
+from stillwise.arrows import Ask, Completion, Paradigm, Probe, Progress, Sampled, Scaffold, Segmenter, Tools, Verifier
 from stillwise.models.opening import answer_start
 from stillwise.parts import Fields, Role
 from stillwise.records import (
@@ -130,12 +130,20 @@ class Titration(Probe):
             low, high = (middle, high) if fits else (low, middle)
         return low
 
-    def _wave(self, cases: Sequence[Case], tools: Tools) -> Iterator[Sampled]:
-        """One prefix of each case, all samples; tells each search whether one of them was right."""
+    def _wave(self, cases: Sequence[Case], tools: Tools) -> Iterator[Sampled | Failure]:
+        """One prefix of each case, all samples; tells each search whether one of them was right.
+
+        An answer that never came is a failure; a problem that got none at all to a prefix goes no further.
+        """
+        failed: dict[int, Failure] = {}
+
+        def note(place: int, answer: Completion) -> None:
+            failed[place] = Failure(step=tools.step, item=owners[place].problem.id, reason=answer.failure, detail=answer.detail)
+
         drawings = [self._drawing(case, index, tools) for case in cases for index in range(self.samples)]
         sampling = Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
         owners = [case for case in cases for _ in range(self.samples)]
-        traces = list(drawn(drawings, self.paradigm, self.by, sampling, tools))
+        traces = list(drawn(drawings, self.paradigm, self.by, sampling, tools, on_failed=note))
         marked = [
             _marked(trace, case, self.given(case.prefixes[case.here - 1])) for trace, case in zip(traces, owners, strict=True)
         ]
@@ -144,7 +152,10 @@ class Titration(Probe):
             mine = slice(place * self.samples, (place + 1) * self.samples)
             right = [trace for trace, v in zip(marked[mine], found[mine], strict=True) if v.outcome is Outcome.CORRECT]
             case.told(right[0] if right else None)
-        yield from (Sampled(trace=trace, verdict=verdict) for trace, verdict in zip(marked, found, strict=True))
+            if all(i in failed for i in range(place * self.samples, (place + 1) * self.samples)):
+                case.give_up()
+        sampled = [Sampled(trace=trace, verdict=verdict) for trace, verdict in zip(marked, found, strict=True)]
+        yield from (failed.get(i, one) for i, one in enumerate(sampled))
 
     def _drawing(self, case: Case, index: int, tools: Tools) -> Drawing:
         place = case.here
@@ -157,7 +168,7 @@ class Titration(Probe):
         solved = case.answers.get(case.search.found) if case.search.found else None
         prefix = case.prefixes[case.search.found - 1] if case.search.found and solved else None
         rest = None if prefix is None else case.thought[len(prefix) :] + (case.trace.span("solution") or "")
-        reason = "never_solved" if case.search.count == len(case.prefixes) else "too_long"
+        reason = "no_answer" if case.lost else "too_long" if case.search.count < len(case.prefixes) else "never_solved"
         return Scaffold(
             problem_id=case.problem.id,
             level=case.problem.level,
@@ -247,6 +258,8 @@ class Case:
     tried: int = 0
     answers: dict[int, Trace] = field(default_factory=dict)
     """The first correct answer to each prefix that sufficed."""
+    lost: bool = False
+    """No answer came to the last prefix that was tried."""
 
     @property
     def here(self) -> int:
@@ -260,6 +273,10 @@ class Case:
         if right is not None:
             self.answers[self.here] = right
         self.search.told(right is not None)
+
+    def give_up(self) -> None:
+        """The end of this case, unsolved."""
+        self.lost, self.search.next, self.search.found = True, None, None
 
 
 def _marked(trace: Trace, case: Case, start: str) -> Trace:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from stillwise.arrows import Progress, Request, Sampled, Scaffold, Tools
+from stillwise.arrows import Completion, Progress, Request, Sampled, Scaffold, Tools
 from stillwise.evaluate.titrate import Bisection, Linear, Searching, Titration
 from stillwise.models.model import Model
 from stillwise.models.scripted import ScriptedModel
@@ -178,6 +179,27 @@ def test_generated_thoughts_and_opened_ones_are_not_read_for_an_answer(tmp_path:
     assert Span(kind="solution", start=0, end=0) not in sampled[0].trace.spans
     closed = ScriptedModel(lambda request: "</think>\\boxed{7}", name="closed", template="{user}<think>\n")
     assert run(tmp_path, closed, [(one, thought(one, 1))])[1][0].units_given == 1
+
+
+class Dropping(ScriptedModel):
+    """Answers that never come: one of the first prefix, all of the second."""
+
+    def generate(self, batch: Sequence[Request]) -> list[Completion]:
+        """The scripted answers, some of them lost."""
+        answers = zip(batch, super().generate(batch), strict=True)
+        return [replace(a, text="", failure="timed_out") if self._lost(r) else a for r, a in answers]
+
+    def _lost(self, request: Request) -> bool:
+        given = request.ask.prefill.count("Step")
+        return given == 2 or (given == 1 and self.requests[0] is request)
+
+
+def test_answers_that_never_came_are_failures_and_not_wrong_ones(tmp_path: Path) -> None:
+    one = problem("lost")
+    model = Dropping(lambda request: "\\boxed{8}", name="dropping")
+    sampled, found, failures = run(tmp_path, model, [(one, thought(one, 5))])
+    assert (len(sampled), [failure.reason for failure in failures]) == (3, ["timed_out"] * 5)
+    assert (found[0].censored, found[0].units_tried) == ("no_answer", 2)
 
 
 def test_a_thought_may_be_given_as_a_thought_and_closed(tmp_path: Path) -> None:
