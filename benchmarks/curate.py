@@ -29,9 +29,10 @@ from typing import Any
 
 from benchmarks.curate_rows import benchmarks, write
 from stillwise.problems.clusters import Clusters
-from stillwise.problems.decontaminate import Leaks
+from stillwise.problems.decontaminate import Decontaminate, Leaks
 from stillwise.problems.dedupe import Dedupe, Near
 from stillwise.problems.leaks import Index
+from stillwise.problems.perturb import PERTURBATIONS
 from stillwise.problems.resample import Cell, Resample, Share, allocate, exact_total
 from stillwise.problems.sketch import SAMPLE, Bands, boilerplate, sketch
 from stillwise.problems.words import Texts, mixed, tokenise
@@ -262,9 +263,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--flat", type=int, nargs="*", default=[10_000], help="other sizes, ours only (1000000 takes a while)")
+    parser.add_argument("--recall", action="store_true", help="only the share of planted leaks that is found, by perturbation")
     parser.add_argument("--one", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.recall:
+        recall_table(args.data)
+        return
     if args.one:
         print(json.dumps(one_run(args.one, args.file, args.data)))
         return
@@ -276,6 +281,22 @@ def main() -> None:
                 runs[side].append(in_a_process(side, path, args.data))
         others = [in_a_process("stillwise", made(Path(scratch), size, args.data), args.data) for size in args.flat]
     report(runs, others)
+
+
+def recall_table(data: Path | None) -> None:
+    """Percent found of every benchmark question, planted once for each perturbation; with siblings counted in brackets."""
+    held = benchmarks(data)
+    for name, problems in held.items():
+        print(name, end="")
+        for how, perturb in PERTURBATIONS.items():
+            planted = [Problem.of(perturb(problem.question, Random(i)), None) for i, problem in enumerate(problems)]
+            shares = []
+            for siblings in (False, True):
+                part = Decontaminate(leaks=Leaks(siblings=siblings))
+                gone = {failure.item for failure in part.curate(planted, {name: problems}, 0).dropped}
+                shares.append(100 * sum(problem.id in gone for problem in planted) / len(planted))
+            print(f"  {how} {shares[0]:.1f} ({shares[1]:.1f})", end="", flush=True)
+        print()
 
 
 def made(folder: Path, count: int, data: Path | None) -> Path:
