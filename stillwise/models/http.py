@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FLUSH_S = 0.006
-"""Answers of so many seconds become durable together: one commit for all of them."""
+FLUSH_S, FLUSH_SHARE = 0.02, 6
+"""Answers become durable together, one commit for all: a sixth of a window of them, or those of so many seconds."""
 LINGER_S = 0.05
 """Answers of so many seconds are handed to the caller's thread together."""
 MOST_UNREAD = 4096
@@ -61,6 +61,8 @@ class Stream:
     """Answers that are not yet durable."""
     came: deque[Arrived] = field(default_factory=deque)
     """Durable answers for the caller's thread."""
+    flush_at: int = 1
+    """So many answers are a commit of their own."""
     flushed: Callable[[], None] = lambda: None
     """Called when answers have become durable: there is room for other calls."""
     error: Exception | None = None
@@ -68,6 +70,7 @@ class Stream:
     """Nothing more is pulled: the requests are over, or the budget is."""
     ready: threading.Event = field(default_factory=threading.Event)
     _next: tuple[int, Request] | None = None
+    _timer: asyncio.TimerHandle | None = None
 
     @property
     def waiting(self) -> int:
@@ -136,13 +139,17 @@ class Stream:
         known = arrived.completion if arrived.raw else None
         self.meter.spent(len(request.ask.user) // CHARS_PER_TOKEN + 1, request.sampling.max_tokens, known)
         del self.asked[arrived.place]
-        if not self.fresh:
-            asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
         self.fresh.append(arrived)
+        if len(self.fresh) >= self.flush_at:
+            self.flush()
+        elif len(self.fresh) == 1:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
 
     def flush(self) -> None:
         """Make the answers durable and hand them over."""
         fresh = self.fresh
+        if self._timer is not None:
+            self._timer.cancel()
         if not fresh:
             return
         try:
@@ -241,6 +248,7 @@ class HttpModel:
         with self._lock:
             pool = self._await(self._open_pool())
             loop, stream.flushed = self._loop, pool.pump
+            stream.flush_at = max(1, self.teacher.in_flight // FLUSH_SHARE)
             loop.call_soon_threadsafe(pool.attach, stream)
             try:
                 yield from self._bunches(stream, pool, loop)

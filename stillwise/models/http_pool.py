@@ -40,6 +40,7 @@ class Call:
     """Expected prompt and answer tokens, for limits by the minute."""
     attempts: int = 0
     throttled: int = 0
+    task: asyncio.Task[None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +223,8 @@ class Pool:
         endpoint.begin()
         self.flying += 1
         source.count("sent")
-        task = self._loop.create_task(self._run(source, call, endpoint))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        call.task = self._loop.create_task(self._run(source, call, endpoint))
+        self._tasks.add(call.task)
 
     async def _run(self, source: Source, call: Call, endpoint: Endpoint) -> None:
         began = self._loop.time()
@@ -235,6 +235,8 @@ class Pool:
             raise
         finally:
             self.flying -= 1
+            if call.task is not None:
+                self._tasks.discard(call.task)
         tokens = source.answered(call, reply.body) if reply.result is Result.ANSWERED and self.source is source else 0
         result = reply.result if tokens is not None else Result.FAILED
         endpoint.learn(result, began, self._loop.time(), tokens or 0, reply.retry_after)
