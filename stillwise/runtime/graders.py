@@ -74,7 +74,8 @@ class GraderPool:
         Raises StillwiseError where workers cannot start at all.
         """
         verdicts = [verifier.quick(problem, trace) for problem, trace in pairs]
-        keys = {i: self._key(verifier, *pairs[i]) for i, verdict in enumerate(verdicts) if verdict is None}
+        maker = verifier.fingerprint
+        keys = {i: (maker, verifier.alike(*pairs[i]) or "") for i, verdict in enumerate(verdicts) if verdict is None}
         first = {key: i for i, key in reversed(keys.items()) if key not in self._known}
         todo = [i for i, key in keys.items() if key not in self._known and (key[1] == "" or first[key] == i)]
         found = self._graded(verifier, pairs, todo)
@@ -82,9 +83,6 @@ class GraderPool:
             verdicts[i] = found.get(i) or self._known.get(key) or found[first[key]]
         self._keep({keys[i]: verdict for i, verdict in found.items()})
         return [verdict for verdict in verdicts if verdict is not None]
-
-    def _key(self, verifier: Verifier, problem: Problem, trace: Trace) -> tuple[str, str]:
-        return verifier.fingerprint, verifier.alike(problem, trace) or ""
 
     def _keep(self, found: dict[tuple[str, str], Verdict]) -> None:
         """Remembers what would come out again; a worker's death may have another cause, so it is tried anew."""

@@ -20,7 +20,7 @@ from stillwise.verify import Choice, Maths, Text
 pytestmark = pytest.mark.realdata
 Real = Callable[[str], Path]
 Row = dict[str, Any]
-POLICIES = {
+POLICIES: dict[str, dict[str, Any]] = {
     "percent_policy": {"percent": "either"},
     "order_matters": {"order": "ordered"},
     "llm_judge_policy": {"fractions": "reduced"},
