@@ -42,7 +42,9 @@ def test_importing_every_module_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["check", "curriculum"], ["list"], ["list", "--parts"], ["list", "--benchmarks"]], ids=" ".join
+    "arguments",
+    [["--help"], ["run", "--help"], ["check", "curriculum"], ["list"], ["list", "--parts"], ["list", "--benchmarks"]],
+    ids=" ".join,
 )
 def test_quick_commands_load_nothing_heavy(arguments: list[str]) -> None:
     assert not loaded(COMMAND.format(arguments=arguments))
