@@ -74,7 +74,7 @@ COLUMNS: Mapping[type[Any], Mapping[str, Column]] = {
     Failure: dict.fromkeys(("step", "item", "reason", "detail"), "string"),
     Pair: {**dict.fromkeys(("problem_id", "chosen", "rejected", "gap"), "string"), "beta": "float64", "margin": "float64"},
     Lesson: {"stage": "string", "trace_id": "string", "target": "string", "weight": "float64"},
-    Example: {"id": "string", "user": "string", "assistant": "string", "weight": "float64"},
+    Example: {**dict.fromkeys(("id", "user", "assistant", "rejected"), "string"), "weight": "float64", "beta": "float64"},
     Row: {
         **dict.fromkeys(("trace_id", "problem_id", "output"), "string"),
         "level": "int64",
