@@ -37,6 +37,7 @@ _POLITE = re.compile(r"\.?\s*I hope (?:it|this) is correct.*", re.IGNORECASE)
 _MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+|(?=\.\d))(?:\.\d+)?(?:/\d+)?%?")
 _SENTENCE = re.compile(r"[.!?]\s+(?=[A-Z])|\n")
+_DENIED = re.compile(r"\W*not\b", re.IGNORECASE)
 _VERB = re.compile(r"(?:\b(?:is|are|equals|be|est|son)\b|=)(?!.*(?:\b(?:is|are|equals|be|est|son)\b|=))", re.IGNORECASE)
 
 
@@ -106,6 +107,8 @@ def is_bare(text: str) -> bool:
 
 def in_prose(line: str) -> str | None:
     """The value in an answer that came as a sentence: its formula, what stands behind its last verb, or its first number."""
+    if _DENIED.match(line):
+        return None
     if spans := [next(group for group in match.groups() if group) for match in _MATH.finditer(line)]:
         behind = line[line.rfind(spans[-1]) + len(spans[-1]) :]
         if not _NUMBER.search(behind):

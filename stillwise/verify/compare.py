@@ -10,6 +10,7 @@ from stillwise.verify.forms import (
     COORDINATES,
     Piece,
     as_list,
+    as_parametrised,
     bare,
     decimals,
     defined,
@@ -20,6 +21,7 @@ from stillwise.verify.forms import (
     ordered_relation,
     pieces,
     plain,
+    quantity,
     signed_symbol,
     turned,
     unreduced,
@@ -51,9 +53,9 @@ from stillwise.verify.numeric import NoValue, TooLarge, equal, proportional, val
 from stillwise.verify.policy import Policy
 from stillwise.verify.reading import read
 from stillwise.verify.units import units_differ
-from stillwise.verify.words import as_words, clock, words
+from stillwise.verify.words import clock, said_alike, words
 
-VERSION = "maths@2"
+VERSION = "maths@3"
 MAX_ITEMS = 64
 
 
@@ -65,7 +67,7 @@ def same(reference: str, answer: str, policy: Policy) -> bool | None:
         return True
     if policy.kind == "text":
         return words(left) == words(right)
-    if (said := as_words(left)) and said == as_words(right):
+    if said_alike(left, right, articles=policy.mode == "recall"):
         return True
     if time := clock(left):
         return time == clock(right)
@@ -105,6 +107,7 @@ class _Comparison:
         kind = self.policy.kind
         if isinstance(gold, Conditioned) or isinstance(answer, Conditioned):
             return self.conditioned(gold, answer)
+        answer = as_parametrised(gold, answer)
         if kind == "percent" and not isinstance(gold, Percent):
             gold = Percent(gold)
         if kind in ("tuple", "set") and isinstance(gold, Sequence) and gold.open == "":
@@ -265,6 +268,8 @@ class _Comparison:
             return self.same(left[1], answer)
         elif right and not isinstance(gold, Relation):
             return self.same(gold, right[1])
+        elif not isinstance(gold, Relation) and not symbols(gold) and (found_value := quantity(answer)):
+            return self.same(gold, found_value)
         if ordered_relation(gold) or ordered_relation(answer) or isinstance(gold, Union) or isinstance(answer, Union):
             return self.sets(gold, answer)
         if isinstance(gold, Relation) and isinstance(answer, Relation):

@@ -28,6 +28,7 @@ from stillwise.verify.nodes import (
     Words,
     children,
     negated,
+    renamed,
     symbols,
 )
 from stillwise.verify.numeric import rational, value
@@ -212,6 +213,34 @@ def defined(node: Node) -> tuple[Node | None, Node] | None:
     if all(not symbols(side) for side in exact):
         return None, exact[-1]
     return (None, exact[0]) if len(exact) == 1 else None
+
+
+def quantity(node: Node) -> Node | None:
+    """The value in "m + n = 10 + 23 = 33": what follows a formula of two letters or more.
+
+    "2x = 66" is not solved yet, and what equals zero is an equation.
+    """
+    if not isinstance(node, Relation) or set(node.signs) != {"="} or len(symbols(node.sides[0])) < 2:
+        return None
+    value = node.sides[-1]
+    return None if any(symbols(side) for side in node.sides[1:]) or exact(value) == 0 else value
+
+
+def as_parametrised(gold: Node, answer: Node) -> Node:
+    """The answer with the reference's letter for a whole number that both declare: "n in Z" for "k in Z"."""
+    wanted, given = (_whole(side) for side in (gold, answer))
+    return answer if wanted is None or given is None or wanted in symbols(answer) else renamed(answer, {given: wanted})
+
+
+def _whole(node: Node) -> str | None:
+    """The one letter that a list declares to be in Z."""
+    items = node.items if isinstance(node, Sequence) and node.open == "" else ()
+    match [
+        item.sides[0] for item in items if isinstance(item, Relation) and item.signs == ("in",) and item.sides[1] == Symbol("Z")
+    ]:
+        case [Symbol(name)]:
+            return name
+    return None
 
 
 def ordered_relation(node: Node) -> bool:

@@ -98,6 +98,8 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<=\d)\s*(?:\{,\s*\}|,\s*\\[!,]|\\,)\s*(?=\d{3}(?!\d))", ""),
         (r"\\(?:left|right|[Bb]igg?[lr]?)(?![A-Za-z])\s*(?:\.(?!\d))?", ""),
         (r"\\(?:displaystyle|textstyle|limits|nolimits|mathstrut|middle|rm|bf|it)(?![A-Za-z])", " "),
+        (r"\\(?:tiny|small|normalsize|large|Large|LARGE|huge|Huge|checkmark|square|blacksquare)(?![A-Za-z])", " "),
+        (r"\\(?:text)?color\s*\{[A-Za-z0-9!]*\}", " "),
         (r"\\[hv]space\*?\{[^{}]*\}|\\(?:phantom|label|tag)\{[^{}]*\}", " "),
         (r"(?<!\\)\\[!,;: ]|~|\\q?quad(?![A-Za-z])", " "),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
@@ -113,6 +115,8 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\}|o(?![A-Za-z]))|\\textdegree(?![A-Za-z])", r"\\degree "),
         (r"\\(?:colon|mathpunct)(?![A-Za-z])", ":"),
         (r"\\(?:bmod|mod|pmod)(?![A-Za-z])", r"\\text{ mod }"),
+        (r"\\equiv(?![A-Za-z])", "="),
+        (r"\(\s*([A-Za-z])\s*\\in\s*\\mathbb\s*\{?\s*Z\s*\}?\s*\)$", r", \1 \\in Z"),
     )
 )
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z({\[%$!,])")

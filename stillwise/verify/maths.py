@@ -22,7 +22,7 @@ class Maths(Verifier):
     """
 
     kind: ClassVar[str] = "maths"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     mode: Mode = "precision"
     """precision (rejection sampling): exact, anchored, both directions. recall (evaluation): lenient where notation differs."""
     anchored_only: bool | None = None

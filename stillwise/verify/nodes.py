@@ -191,6 +191,8 @@ def renamed(node: Node, names: dict[str, str]) -> Node:
             return Call(name, tuple(renamed(part, names) for part in parts))
         case Sequence(left_end, parts, right_end):
             return Sequence(left_end, tuple(renamed(part, names) for part in parts), right_end)
+        case Relation(parts, signs):
+            return Relation(tuple(renamed(part, names) for part in parts), signs)
     return node
 
 

@@ -43,10 +43,14 @@ _MATRICES = frozenset(
     ("matrix pmatrix bmatrix Bmatrix array smallmatrix").split()  # noqa: SIM905
 )
 _BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "twelve": 12}
-_BASED = re.compile(r"(?:[A-Za-z]\s*=\s*)?([0-9A-Z]+)_(?:(\d+)|\{\s*\s*(\w+)\s*\})")
+_SPELT = {"zero": 0, "one": 1, "eleven": 11} | _BASES
+_BASED = re.compile(r"(?:[A-Za-z]\s*=\s*)?\(?([0-9A-Z]+)\)?_(?:(\d+)|\{\s*\s*(\w+)\s*\})")
 _SCIENTIFIC = re.compile(r"[-+]?\d{1,40}[eE][-+]?\d{1,3}")
 _PROSE = re.compile(r"[A-Za-z][A-Za-z ,.'’\"!?:;()-]*")
-_CLAUSE = re.compile(r"(?:for|where|with|when|if|since|because)\b", re.IGNORECASE)
+_CLAUSE = re.compile(r"(?:for|where|with|when|if|since|because|mod)\b", re.IGNORECASE)
+_REALS = re.compile(r"(?:all|any) real (?:numbers|values)(?: x)?|all (?:of )?the real numbers|all reals", re.IGNORECASE)
+_OTHER = re.compile(r"\b(?:not|less|more|greater|fewer|below|above|neither|except|at (?:least|most))\b", re.IGNORECASE)
+"""Words before a number that make it another answer."""
 _FENCES = {"(": ")", "[": "]", "\\{": "\\}", "{": "}"}
 
 
@@ -58,6 +62,10 @@ def read(answer: str) -> Node:
         raise Unreadable("nothing is written")
     if (based := _BASED.fullmatch(unwrapped(text))) and (base := _base(based[2] or based[3])):
         return Based(based[1], base)
+    if _REALS.fullmatch(" ".join(unwrapped(text).split())):
+        return Symbol("reals")
+    if (said := unwrapped(text).strip().casefold()) in _SPELT:
+        return Number(Fraction(_SPELT[said]))
     if _SCIENTIFIC.fullmatch(text):
         return Number(Fraction(text))
     if _PROSE.fullmatch(text) and re.search(r"[a-z]{2} [A-Za-z]|[a-z]{4}", text) and " " in text:
@@ -116,12 +124,14 @@ class _Reader(Cursor):
     def item(self) -> Node:
         """Words, or a relation with words before and behind."""
         self.skip("~")
-        before = self.words()
+        start, before = self.place, self.words()
         if self.next is END or self.at(",", ";") or (self.next.kind == "op" and self.next.text in _CLOSERS):
             return Words(before)
         if before:
             self.skip(":") or self.skip("=")
         node = self.relation()
+        if _OTHER.search(before):
+            return Words(" ".join(token.text for token in self.tokens[start : self.place]))
         return self.measured(node)
 
     def measured(self, node: Node) -> Node:
@@ -178,6 +188,9 @@ class _Reader(Cursor):
 
     def ratio(self) -> Node:
         parts = [self.sum()]
+        if self.bars and isinstance(parts[0], Symbol):
+            # The colon of a set such as {x : x > 3}.
+            return parts[0]
         while self.skip(":"):
             parts.append(self.sum())
         return Ratio(tuple(parts)) if len(parts) > 1 else parts[0]
@@ -219,13 +232,19 @@ class _Reader(Cursor):
         if isinstance(part, Number) and part.decimals is None and self.at("/"):
             self.place += 1
             part = Quotient(part, self.factor())
+        signed = part
+        if isinstance(part, Percent):
+            part = part.of
+        elif isinstance(part, Call) and part.name == "degree":
+            part = part.arguments[0]
         if not isinstance(part, Quotient):
             if isinstance(part, Number):
                 raise Unreadable("two numbers side by side")
             return factors
         top, bottom = part.top, part.bottom
         if isinstance(top, Number) and isinstance(bottom, Number) and 0 <= top.value < bottom.value:
-            return [Sum((whole, part))]
+            both = Sum((whole, part))
+            return [Percent(both) if isinstance(signed, Percent) else Call("degree", (both,)) if signed is not part else both]
         return factors
 
     def starts_factor(self) -> bool:
@@ -331,7 +350,8 @@ class _Reader(Cursor):
     def repeating(self, whole: str, rest: str) -> Node:
         self.place += 1
         period = self.braced() if self.at("{") else self.primary()
-        start = self.tokens[self.place - 2].text
+        last = self.tokens[self.place - 1].text
+        start = last if last.isdigit() else self.tokens[self.place - 2].text
         if not isinstance(period, Number) or not start.isdigit():
             raise Unreadable("a repeating decimal")
         fixed = Fraction(int((whole or "0") + rest), 10 ** len(rest))

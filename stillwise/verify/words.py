@@ -8,6 +8,8 @@ import unicodedata
 _WRAPPED = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|operatorname|mbox)\s*\{([^{}]*)\}")
 _WORDY = re.compile(r"\(?[A-Za-z]\)|[A-Z]|[(]?[A-Za-z][A-Za-z ,.'’!?:;-]*[)]?")
 _CLOCK = re.compile(r"(\d{1,2})\s*(?::\s*(\d\d))?\s*([ap])\.?\s?m\.?", re.IGNORECASE)
+_ARTICLE = re.compile(r"(?:an?|the) (?=\w{2})")
+_LISTED = re.compile(r"\s*,\s*and\s+|\s*,\s*|\s+and\s+")
 _MARKS = " .,;:!?\"'`*$()[]{}"
 
 
@@ -29,6 +31,21 @@ def as_words(answer: str) -> str | None:
         return None
     inner = bare.strip("()")
     return words(inner) if len(inner) > 3 else inner
+
+
+def said_alike(left: str, right: str, articles: bool) -> bool:
+    """Whether two answers are the same signs in and out of ``\\text``, or the same words; lists of names in one order.
+
+    With ``articles`` one before the whole does not matter.
+    """
+    if unwrapped(left).split() == unwrapped(right).split():
+        return True
+    said, other = as_words(left), as_words(right)
+    if not said or not other:
+        return False
+    if articles:
+        said, other = _ARTICLE.sub("", said), _ARTICLE.sub("", other)
+    return _LISTED.sub(", ", said) == _LISTED.sub(", ", other)
 
 
 def clock(answer: str) -> tuple[int, int, str] | None:

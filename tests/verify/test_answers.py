@@ -66,6 +66,7 @@ def test_no_answer(solution: str) -> None:
         ("Janeth aura encore 220 $ à payer d'ici 12 mois", "220"),
         ("there are $x = 5$ of them", "x = 5"),
         ("nobody knows", None),
+        ("not 33, as we saw", None),
     ],
 )
 def test_values_in_prose(line: str, value: str | None) -> None:

@@ -57,6 +57,17 @@ SAME = [
     ("[0,9)", r"\left[0,9\right)"),
     (r"(-\infty,-2)\cup(2,\infty)", "x<-2 or x>2"),
     (r"x \in [-2,7]", r"-2 \le x \le 7"),
+    ("33", r"{\color{red}33}"),
+    ("33", r"\Large{33} \checkmark"),
+    ("2", r"\text{two}"),
+    (r"6\frac{2}{3}\%", r"\frac{20}{3}\%"),
+    (r"4\frac12^\circ", r"4.5^\circ"),
+    (r"0.1\overline{6}", r"0.1\overline6"),
+    (r"\{n : n\ge 3\}", r"n \ge 3"),
+    (r"(-\infty,\infty)", r"\text{all real numbers}"),
+    (r"x=\frac{\pi}{4}+k\pi, k\in\mathbb{Z}", r"\frac\pi4+n\pi \quad (n \in \mathbb{Z})"),
+    ("101_2", "(101)_2"),
+    (r"\text{Tuesday, March 4}", "Tuesday, March 4"),
     ("x>5", r"(5,\infty)"),
     (r"\{x \mid x>3\}", "x>3"),
     (r"\begin{pmatrix}1 & 2\\3 & 4\end{pmatrix}", r"\begin{bmatrix}1&2\\ \frac{6}{2}&4\end{bmatrix}"),
@@ -82,6 +93,15 @@ SAME = [
     ("2^{2^{2^{2^{2^{2}}}}}", "2^{2^{2^{2^{2^{2}}}}}"),
 ]
 DIFFERENT = [
+    ("33", r"\text{not }33"),
+    ("33", r"\text{less than }33"),
+    ("33", r"\text{at least } 33"),
+    ("33", "2x=33"),
+    ("33", "m+n=34"),
+    ("33", "m+n=k+33"),
+    (r"4\%", r"6\frac{2}{3}\%"),
+    (r"x=\frac{\pi}{4}+k\pi, k\in\mathbb{Z}", r"x=\frac{\pi}{4}+2n\pi, n\in\mathbb{Z}"),
+    (r"\text{Alice and Bob}", r"\text{Alice or Bob}"),
     ("7", "8"),
     ("99999999999", "100000000000"),
     ("9007199254740993", "9007199254740992"),
@@ -261,3 +281,16 @@ def test_hostile_text_costs_next_to_nothing(hostile: str) -> None:
     assert not same("x+1", hostile, RECALL)
     assert not same(hostile, "x+1", RECALL)
     assert time.process_time() - start < 1.5
+
+
+@pytest.mark.parametrize("answer", ["m+n=33", "m+n = 10+23 = 33", r"\frac{m}{n}=33", "BC^2=33", "x^2+y^2=33"])
+def test_a_formula_with_its_value_is_that_value_but_not_as_a_reference(answer: str) -> None:
+    for policy in (PRECISION, RECALL):
+        assert same("33", answer, policy)
+        assert not same("34", answer, policy)
+        assert not same(answer, "33", policy)
+
+
+def test_in_recall_a_shape_may_have_its_article() -> None:
+    assert same(r"\text{ellipse}", "an ellipse", RECALL)
+    assert not same(r"\text{ellipse}", "an ellipse", PRECISION)
