@@ -188,18 +188,45 @@ class Catalogue:
 
     def extended(self, module: ModuleType) -> Catalogue:
         """This catalogue and a plug-in module's ``PARTS``."""
-        return Catalogue.of([*self.parts.values(), *module.PARTS])
+        return Catalogue.of([*self.parts.values(), *_table(module).values()])
 
 
 def _arrow_name(part: type[Part]) -> str:
     return next(base.__name__ for base in part.__mro__ if "kind" not in vars(base))
 
 
-class _Installed(Mapping[str, type[Part]]):
-    """The parts of the arrow folders and of installed plug-ins; a folder is imported when those before it lack a kind."""
+class PartTable(Mapping[str, "type[Part]"]):
+    """The parts of one folder, kind to class, written as ``kind="module.Class"``; a module is imported when its part is read.
+
+    So a recipe costs the parts that it names, not all that there are.
+    """
+
+    def __init__(self, package: str, **places: str) -> None:
+        self._package, self._places = package, places
+
+    def __getitem__(self, kind: str) -> type[Part]:
+        module, _, name = self._places[kind].rpartition(".")
+        found: type[Part] = getattr(importlib.import_module(f"{self._package}.{module}"), name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+def _table(module: ModuleType) -> Mapping[str, type[Part]]:
+    """A module's ``PARTS``: a table as it is, a tuple of classes (a plug-in's) by kind."""
+    held = module.PARTS
+    return held if isinstance(held, Mapping) else Catalogue.of(held).parts
+
+
+class _Installed(Mapping[str, "type[Part]"]):
+    """The parts of the arrow folders and of installed plug-ins, which are only loaded when no folder knows a kind."""
 
     def __init__(self) -> None:
-        self._found: dict[str, type[Part]] = {}
+        self._tables: list[Mapping[str, type[Part]]] = []
         self._coming = self._modules()
 
     @staticmethod
@@ -210,17 +237,18 @@ class _Installed(Mapping[str, type[Part]]):
         yield from (entry.load() for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
 
     def _whole(self) -> dict[str, type[Part]]:
-        for module in self._coming:
-            self._add(module)
-        return self._found
-
-    def _add(self, module: ModuleType) -> None:
-        self._found = dict(Catalogue.of([*self._found.values(), *module.PARTS]).parts)
+        self._tables += [_table(module) for module in self._coming]
+        return dict(Catalogue.of(part for table in self._tables for part in table.values()).parts)
 
     def __getitem__(self, kind: str) -> type[Part]:
-        while kind not in self._found and (module := next(self._coming, None)):
-            self._add(module)
-        return self._found[kind]
+        for table in self._tables:
+            if kind in table:
+                return table[kind]
+        for module in self._coming:
+            self._tables.append(_table(module))
+            if kind in self._tables[-1]:
+                return self._tables[-1][kind]
+        raise KeyError(kind)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._whole())

@@ -170,7 +170,8 @@ def test_a_folder_lists_parts_of_its_own(folder: str) -> None:
     module = importlib.import_module(f"stillwise.{folder}")
     assert module.PARTS
     assert module.__doc__
-    assert all(part.__module__.startswith(f"stillwise.{folder}.") for part in module.PARTS)
+    assert all(part.__module__.startswith(f"stillwise.{folder}.") for part in module.PARTS.values())
+    assert {kind: part.kind for kind, part in module.PARTS.items()} == {kind: kind for kind in module.PARTS}
 
 
 @each_part()

@@ -101,11 +101,12 @@ def _check(args: argparse.Namespace) -> int:
 def _found(name: str, args: argparse.Namespace) -> str:
     from stillwise.recipe.api import Recipe, catalogue_with
     from stillwise.recipe.load import find_recipe, read_binding, sort_of
-    from stillwise.recipe.study import study_words
 
     path = find_recipe(name)
     sort = sort_of(path)
     if sort == "study":
+        from stillwise.recipe.study import study_words
+
         return study_words(path)
     if sort == "binding":
         return f"a binding of {len(read_binding(path, {'catalogue': catalogue_with(args.plugin)}).roles)} roles"

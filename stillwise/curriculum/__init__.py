@@ -1,6 +1,9 @@
 """Putting selected traces into an order of lessons, stage by stage."""
 
-from stillwise.curriculum.stages import Single, Stages
-from stillwise.parts import Part
+from stillwise.parts import PartTable
 
-PARTS: tuple[type[Part], ...] = (Stages, Single)
+PARTS = PartTable(
+    __name__,
+    stages="stages.Stages",
+    single="stages.Single",
+)

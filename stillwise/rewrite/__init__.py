@@ -1,8 +1,11 @@
 """Traces to edited traces, each with its parent and the edit that made it; and thoughts to their units."""
 
-from stillwise.parts import Part
-from stillwise.rewrite.fit import CritiqueRethink, FitDifficulty
-from stillwise.rewrite.segment import LogicalUnits
-from stillwise.rewrite.solution import ThinkSolution
+from stillwise.parts import PartTable
 
-PARTS: tuple[type[Part], ...] = (ThinkSolution, FitDifficulty, CritiqueRethink, LogicalUnits)
+PARTS = PartTable(
+    __name__,
+    think_solution="solution.ThinkSolution",
+    fit_difficulty="fit.FitDifficulty",
+    critique_rethink="fit.CritiqueRethink",
+    logical_units="segment.LogicalUnits",
+)

@@ -1,7 +1,13 @@
 """Problems to traces: the paradigms in which a model is asked, and the samplers that draw answers."""
 
-from stillwise.parts import Part
-from stillwise.sample.paradigms import Instruct, NoRethink, NoThink, Think
-from stillwise.sample.rejection import All, Rejection
+from stillwise.parts import PartTable
 
-PARTS: tuple[type[Part], ...] = (Think, NoRethink, NoThink, Instruct, Rejection, All)
+PARTS = PartTable(
+    __name__,
+    think="paradigms.Think",
+    no_rethink="paradigms.NoRethink",
+    no_think="paradigms.NoThink",
+    instruct="paradigms.Instruct",
+    rejection="rejection.Rejection",
+    all="rejection.All",
+)

@@ -1,7 +1,12 @@
 """Choosing among traces, and pairing them, by narrow columns only."""
 
-from stillwise.parts import Part
-from stillwise.select.correct import CommonSubset, FirstCorrect
-from stillwise.select.pairs import CogPO, LengthContrast, RightWrong
+from stillwise.parts import PartTable
 
-PARTS: tuple[type[Part], ...] = (FirstCorrect, CommonSubset, RightWrong, CogPO, LengthContrast)
+PARTS = PartTable(
+    __name__,
+    first_correct="correct.FirstCorrect",
+    common_subset="correct.CommonSubset",
+    right_wrong="pairs.RightWrong",
+    cogpo="pairs.CogPO",
+    length_contrast="pairs.LengthContrast",
+)

@@ -1,30 +1,25 @@
 """Examples and a student to a trained student."""
 
-from stillwise.parts import Part
-from stillwise.train.losses.divergence import JSD, TVD, AdaptiveKL, ForwardKL, ReverseKL, ReverseSkewedKL, SkewedKL
-from stillwise.train.losses.preference import DPO, KTO, ORPO, REDI, SimPO
-from stillwise.train.losses.regression import MSE, Huber, SoftBCE
-from stillwise.train.pairwise import Pairwise
-from stillwise.train.sft import SFT
-from stillwise.train.white_box import WhiteBox
+from stillwise.parts import PartTable
 
-PARTS: tuple[type[Part], ...] = (
-    SFT,
-    WhiteBox,
-    Pairwise,
-    ForwardKL,
-    ReverseKL,
-    JSD,
-    SkewedKL,
-    ReverseSkewedKL,
-    AdaptiveKL,
-    TVD,
-    DPO,
-    ORPO,
-    SimPO,
-    REDI,
-    KTO,
-    MSE,
-    Huber,
-    SoftBCE,
+PARTS = PartTable(
+    __name__,
+    sft="sft.SFT",
+    white_box="white_box.WhiteBox",
+    pairwise="pairwise.Pairwise",
+    forward_kl="losses.divergence.ForwardKL",
+    reverse_kl="losses.divergence.ReverseKL",
+    jsd="losses.divergence.JSD",
+    skewed_kl="losses.divergence.SkewedKL",
+    reverse_skewed_kl="losses.divergence.ReverseSkewedKL",
+    adaptive_kl="losses.divergence.AdaptiveKL",
+    tvd="losses.divergence.TVD",
+    dpo="losses.preference.DPO",
+    orpo="losses.preference.ORPO",
+    simpo="losses.preference.SimPO",
+    redi="losses.preference.REDI",
+    kto="losses.preference.KTO",
+    mse="losses.regression.MSE",
+    huber="losses.regression.Huber",
+    soft_bce="losses.regression.SoftBCE",
 )

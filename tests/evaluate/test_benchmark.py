@@ -122,7 +122,7 @@ def test_the_defaults_are_the_papers() -> None:
     assert (part.samples, part.temperature, part.top_p, part.max_tokens) == (8, 0.6, 0.95, 16384)
     assert part.verify.kind == "by_answer_kind"
     assert roles_of(part) == ("student",)
-    assert PassAt1 in PARTS
+    assert PassAt1 in PARTS.values()
 
 
 def test_no_problems_ask_nothing() -> None:

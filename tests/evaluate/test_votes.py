@@ -13,7 +13,7 @@ from stillwise.evaluate import votes
 from stillwise.evaluate.classes import answer_classes
 from stillwise.evaluate.rows import Measured
 from stillwise.records import AnswerKind, Outcome, Problem, Trace, Verdict
-from stillwise.verify import ByAnswerKind
+from stillwise.verify.dispatch import ByAnswerKind
 from tests.evaluate.test_benchmark import Counted, InlineGraders
 
 WORDS = {True: Outcome.CORRECT, False: Outcome.INCORRECT}

@@ -8,8 +8,9 @@ from random import Random
 
 import pytest
 
-from stillwise.problems import Decontaminate, DecontaminateTraces, File, Micro
-from stillwise.problems.decontaminate import Leaks
+from stillwise.problems.decontaminate import Decontaminate, DecontaminateTraces, Leaks
+from stillwise.problems.file import File
+from stillwise.problems.gym import Micro
 from stillwise.problems.leaks import Index, Match
 from stillwise.problems.perturb import PERTURBATIONS
 from stillwise.problems.words import Texts, tokenise

@@ -8,9 +8,9 @@ from random import Random
 import numpy as np
 import pytest
 
-from stillwise.problems import Dedupe, Micro
 from stillwise.problems.clusters import Clusters
-from stillwise.problems.dedupe import Near
+from stillwise.problems.dedupe import Dedupe, Near
+from stillwise.problems.gym import Micro
 from stillwise.problems.perturb import delimiters, wrapper
 from stillwise.problems.sketch import Bands, boilerplate, informative, jaccard, minhash, sketch
 from stillwise.problems.words import Texts, tokenise

@@ -18,7 +18,7 @@ from stillwise.runtime import tables
 from stillwise.runtime.graders import GraderPool
 from stillwise.runtime.tables import Judged, Scored
 from stillwise.score.rethink import rethink_rates
-from stillwise.verify import ByAnswerKind
+from stillwise.verify.dispatch import ByAnswerKind
 
 FULL = "<think>\nWait, 1+1.\n</think>\n\nSo \\boxed{2}"
 ASK, THOUGHT, SAY = "1+1?", "Wait, 1+1.", "So \\boxed{2}"

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from stillwise.errors import MissingExtra
-from stillwise.problems import ModelScope, resolve
+from stillwise.problems.modelscope import ModelScope
+from stillwise.problems.resolve import resolve
 from stillwise.records import Problem
 
 

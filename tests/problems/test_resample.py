@@ -9,9 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from stillwise.errors import UserError
-from stillwise.problems import File, Resample
 from stillwise.problems.domains import classified, domain_of, stated
-from stillwise.problems.resample import Cell, Share, allocate
+from stillwise.problems.file import File
+from stillwise.problems.resample import Cell, Resample, Share, allocate
 from stillwise.records import AnswerKind, Problem
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

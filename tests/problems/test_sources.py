@@ -16,10 +16,13 @@ from pydantic import ValidationError
 
 from stillwise.arrows import Source
 from stillwise.errors import CorruptOutput, UserError
-from stillwise.problems import File, Gym, Hub, Micro, resolve
 from stillwise.problems.columns import answer_of, level_of
+from stillwise.problems.file import File
+from stillwise.problems.gym import Gym, Micro
+from stillwise.problems.hub import Hub
+from stillwise.problems.resolve import resolve
 from stillwise.records import AnswerKind, Failure, Outcome, Problem, Trace
-from stillwise.verify import ByAnswerKind
+from stillwise.verify.dispatch import ByAnswerKind
 
 
 def problems(source: Source) -> list[Problem]:
@@ -225,7 +228,7 @@ def test_a_dataset_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"split 'tset', cannot be read"):
         problems(Hub(id=str(tmp_path), split="tset"))
     code = (
-        "from stillwise.problems import Hub\ntry: list(Hub(id='nobody/nothing', revision='abc').problems())\n"
+        "from stillwise.problems.hub import Hub\ntry: list(Hub(id='nobody/nothing', revision='abc').problems())\n"
         "except Exception as e: print(type(e).__name__, e)"
     )
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}

@@ -15,7 +15,9 @@ import pytest
 from stillwise.boxed import last_boxed
 from stillwise.records import Outcome, Problem, Trace, Verdict, thinking_spans
 from stillwise.runtime.graders import GraderPool
-from stillwise.verify import Choice, Maths, Text
+from stillwise.verify.choice import Choice
+from stillwise.verify.maths import Maths
+from stillwise.verify.text import Text
 
 pytestmark = pytest.mark.realdata
 Real = Callable[[str], Path]

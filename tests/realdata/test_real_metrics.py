@@ -16,7 +16,7 @@ from stillwise.evaluate.votes import by_text, is_tied, majority_share
 from stillwise.problems.columns import kind_of
 from stillwise.records import Outcome, Problem, Trace, Verdict
 from stillwise.runtime.graders import GraderPool
-from stillwise.verify import ByAnswerKind
+from stillwise.verify.dispatch import ByAnswerKind
 from tests.evaluate.test_benchmark import Counted
 
 pytestmark = pytest.mark.realdata

@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 import pytest
 
 from stillwise.arrows import Verifier
-from stillwise.problems import resolve
+from stillwise.problems.resolve import resolve
 from stillwise.records import AnswerKind, Failure, Outcome, Problem, Trace, Verdict
 from stillwise.runtime.graders import GraderPool
-from stillwise.verify import ByAnswerKind, Maths
 from stillwise.verify.answers import Found, decided
+from stillwise.verify.dispatch import ByAnswerKind
+from stillwise.verify.maths import Maths
 from stillwise.verify.policy import Policy
 from stillwise.verify.symbolic import symbolically_same, version
 

@@ -16,7 +16,8 @@ from stillwise.records import Outcome, Problem, Trace
 from stillwise.runtime import tables
 from stillwise.runtime.graders import GraderPool
 from stillwise.score.rethink import rethink_rates
-from stillwise.verify import ByAnswerKind, Maths
+from stillwise.verify.dispatch import ByAnswerKind
+from stillwise.verify.maths import Maths
 
 pytestmark = pytest.mark.realdata
 Real = Callable[[str], Path]

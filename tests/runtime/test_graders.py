@@ -17,7 +17,8 @@ from stillwise.arrows import Verifier
 from stillwise.errors import StillwiseError
 from stillwise.records import AnswerKind, Outcome, Problem, Trace, Verdict, thinking_spans
 from stillwise.runtime.graders import GraderPool
-from stillwise.verify import ByAnswerKind, Maths
+from stillwise.verify.dispatch import ByAnswerKind
+from stillwise.verify.maths import Maths
 
 
 class Puppet(Verifier):
@@ -181,7 +182,8 @@ def alive(pid: int) -> bool:
 @pytest.mark.parametrize("ending", ["sys.exit()", "os.kill(os.getpid(), 2)", "os.kill(os.getpid(), 9)"])
 def test_workers_end_with_their_parent(ending: str) -> None:
     code = (
-        "import json, os, sys, time; from stillwise.runtime.graders import GraderPool; from stillwise.verify import Maths\n"
+        "import json, os, sys, time; from stillwise.runtime.graders import GraderPool\n"
+        "from stillwise.verify.maths import Maths\n"
         "from stillwise.records import Problem, Trace\n"
         "t = Trace(id='t', problem_id='p', role='r', model='m', paradigm='p', prompt='', text='\\\\boxed{6}')\n"
         "p = Problem.of('q', r'\\sum_{k=1}^{3} k'); pool = GraderPool(workers=1)\n"

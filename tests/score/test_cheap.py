@@ -10,8 +10,8 @@ import pytest
 from stillwise.arrows import Progress, Tools
 from stillwise.records import Finish, Outcome, Problem, Trace, Verdict, thinking_spans
 from stillwise.runtime.graders import GraderPool
-from stillwise.score import Length, PassRate, Repetition, Structure, Variation
-from stillwise.score.outcomes import wilson
+from stillwise.score.outcomes import PassRate, Variation, wilson
+from stillwise.score.shape import Length, Repetition, Structure
 
 PROBLEM = Problem.of("What is 2 + 2?", "4")
 

@@ -15,7 +15,7 @@ from stillwise.errors import UserError
 from stillwise.micro import families, solutions
 from stillwise.models.transformers import TransformersModel
 from stillwise.records import Problem, Trace, thinking_spans
-from stillwise.score import Likelihood
+from stillwise.score.likelihood import Likelihood
 
 
 def tools(**callers: Any) -> Tools:

@@ -104,7 +104,7 @@ PAIRERS: tuple[Pairer, ...] = (RightWrong(), CogPO(original="think", rewritten="
 
 @pytest.mark.parametrize("part", PAIRERS, ids=lambda part: part.kind)
 def test_pairs_stay_inside_a_problem_and_do_not_depend_on_order(part: Pairer) -> None:
-    assert type(part) in PARTS
+    assert type(part) in PARTS.values()
     held = [
         made(f"{p}{kind}{i}", kind, 10 * i + len(kind), problem_id=p, sample_index=i)
         for p in "xyz"

@@ -21,11 +21,11 @@ from stillwise.records import AnswerKind, Finish, Outcome, Problem, Trace, Verdi
 from stillwise.runtime import sandbox
 from stillwise.runtime.graders import GraderPool
 from stillwise.runtime.sandbox import Sandbox
-from stillwise.verify import ByAnswerKind
 from stillwise.verify.code import Code
 from stillwise.verify.code_blocks import find_code
 from stillwise.verify.code_outputs import difference
 from stillwise.verify.code_tests import BadTests, CodeTests
+from stillwise.verify.dispatch import ByAnswerKind
 
 Traced = Callable[..., Trace]
 

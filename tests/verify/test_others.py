@@ -13,10 +13,13 @@ from stillwise.arrows import Request, Tools, Verifier
 from stillwise.models.scripted import ScriptedModel
 from stillwise.records import AnswerKind, Outcome, Problem, Trace, Verdict
 from stillwise.runtime.graders import GraderPool
-from stillwise.verify import ByAnswerKind, Choice, Judge, Majority, Maths, Roles, Text
-from stillwise.verify.choice import letter, options_of, settled_letter
-from stillwise.verify.judge import agreement, equivalent
-from stillwise.verify.text import token_f1
+from stillwise.verify.choice import Choice, letter, options_of, settled_letter
+from stillwise.verify.dispatch import ByAnswerKind
+from stillwise.verify.judge import Judge, agreement, equivalent
+from stillwise.verify.majority import Majority
+from stillwise.verify.maths import Maths
+from stillwise.verify.roles import Roles
+from stillwise.verify.text import Text, token_f1
 
 Make = Callable[..., Trace]
 ASKED = "Which planet is closest to the sun?\nA. Venus\nB. Mars\nC. Mercury\nD. Planet A"

@@ -9,9 +9,17 @@ import pytest
 
 from stillwise.arrows import Verifier
 from stillwise.records import AnswerKind, Finish, Outcome, Problem, Trace
-from stillwise.verify import PARTS, ByAnswerKind, Choice, Code, Gym, Judge, Majority, Maths, Roles, Text
+from stillwise.verify import PARTS
 from stillwise.verify.answers import MAX_ANSWER_CHARS
-from stillwise.verify.gym import CHEAP, EVALUATES_LISTS, EVALUATES_SUMS, harmless
+from stillwise.verify.choice import Choice
+from stillwise.verify.code import Code
+from stillwise.verify.dispatch import ByAnswerKind
+from stillwise.verify.gym import CHEAP, EVALUATES_LISTS, EVALUATES_SUMS, Gym, harmless
+from stillwise.verify.judge import Judge
+from stillwise.verify.majority import Majority
+from stillwise.verify.maths import Maths
+from stillwise.verify.roles import Roles
+from stillwise.verify.text import Text
 
 Make = Callable[..., Trace]
 SUM = Problem.of("1 + 2 =", "3", answer_kind=AnswerKind.GYM, scorer=json.dumps({"dataset": "chain_sum"}))
@@ -40,7 +48,7 @@ CASES: list[tuple[Verifier, Problem, str, str]] = [
 
 
 def test_every_verifier_has_a_case() -> None:
-    assert {type(verifier) for verifier, *_ in CASES} | {Code, Judge} == set(PARTS)
+    assert {type(verifier) for verifier, *_ in CASES} | {Code, Judge} == set(PARTS.values())
 
 
 @pytest.mark.parametrize(("verifier", "problem", "right", "wrong"), CASES)
