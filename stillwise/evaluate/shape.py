@@ -199,6 +199,12 @@ class StageSection(TypedDict):
     epochs: NotRequired[float]
     first_loss: NotRequired[float]
     last_loss: NotRequired[float]
+    pairs: NotRequired[int]
+    """Pairs of a chosen and a rejected answer that were learnt from."""
+    chosen_logprob: NotRequired[dict[str, float]]
+    """Of the chosen answers, in nats per token, at the ``first`` and ``last`` step and where it was ``lowest``."""
+    pair_curve: NotRequired[list[list[float]]]
+    """[optimiser step, log-probability of the chosen, of the rejected answers in nats per token], at most 200 points."""
     curve: list[list[float]]
     """[optimiser step, loss], at most 200 points."""
 

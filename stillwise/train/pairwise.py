@@ -66,7 +66,9 @@ class Pairwise(Trainer, Fit):
             folder.save_student(model, student, aside, end_token(tokenizer))
         chosen = [point.figures["chosen_logprob"] for point in points]
         watched = {"first": chosen[0], "lowest": min(chosen), "last": chosen[-1]}
-        return {**figures(rendered, steps, points, time.monotonic() - began), "pairs": len(units), "chosen_logprob": watched}
+        found = figures(rendered, steps, points, time.monotonic() - began)
+        both = [[step, beside["chosen_logprob"], beside["rejected_logprob"]] for step, beside in found["parts"]]
+        return {**found, "pairs": len(units), "chosen_logprob": watched, "pair_curve": both}
 
 
 def _units(examples: Sequence[Example], tokenizer: Any, max_length: int) -> tuple[list[tuple[Row, Row]], Rendered]:

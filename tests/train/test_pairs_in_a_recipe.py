@@ -40,6 +40,11 @@ def test_pairs_reach_the_trainer(tmp_path: Path) -> None:
     result = recipe.run(tmp_path / "run", threads=1, progress="quiet")
     (stage,) = result.metrics["training"]["better"]
     assert (stage["stage"], stage["steps"]) == ("pairs", 2)
+    written_down = json.loads((tmp_path / "run" / "metrics.json").read_text())["training"]["better"][0]
+    assert written_down["pairs"] == stage["pairs"] >= 1
+    assert written_down["chosen_logprob"]["first"] == written_down["pair_curve"][0][1] < 0
+    assert written_down["chosen_logprob"]["last"] == written_down["pair_curve"][-1][1]
+    assert [step for step, _, _ in written_down["pair_curve"]] == [1, 2]
     (manifest,) = (tmp_path / "run" / "work").glob(f"better.pairs/*/{MANIFEST}")
     facts = json.loads(manifest.read_text())["facts"]
     assert facts["pairs"] >= 1
