@@ -70,7 +70,7 @@ def find_answer(solution: str) -> Found | None:
         if boxed and len(boxed) <= MAX_ANSWER_CHARS and (line := _last(_LINE, boxed)):
             return Found("answer_line", _unwrapped(line))
         return Found("boxed", boxed) if boxed else None
-    if tagged := _last(_TAG, tail):
+    if tagged := _last(_TAG, tail[: tail.casefold().rfind("</answer>") + len("</answer>")]):
         return Found("answer_tag", _unwrapped(tagged))
     if line := _last(_LINE, tail):
         return Found("answer_line", _unwrapped(line))

@@ -13,7 +13,7 @@ class Cursor:
     def __init__(self, found: list[Token]) -> None:
         self.tokens = found
         self.place = 0
-        self.depth = 0
+        self.depth = self.nested = 0
         self.sign = 1
         self.forked = False
         self.bars = 0

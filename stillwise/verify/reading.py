@@ -207,11 +207,13 @@ class _Reader(Cursor):
 
     def term(self) -> Node:
         node = self.factor()
-        factors = [node]
+        factors, divided = [node], 0
         while True:
             if self.skip("*"):
                 factors.append(self.signed_factor())
             elif self.skip("/"):
+                if (divided := divided + 1) > MAX_DEPTH:
+                    raise Unreadable("nested too deep")
                 factors = [Quotient(_product(factors), self.signed_factor())]
             elif self.starts_factor():
                 factors.append(self.factor())
@@ -261,7 +263,7 @@ class _Reader(Cursor):
         if self.depth > MAX_DEPTH:
             raise Unreadable("nested too deep")
         node = self.primary()
-        while True:
+        for _ in range(MAX_DEPTH):
             if self.skip("^"):
                 node = Power(node, self.group())
             elif self.skip("!"):
@@ -274,6 +276,8 @@ class _Reader(Cursor):
                 raise Unreadable("a prime")
             else:
                 break
+        else:
+            raise Unreadable("nested too deep")
         self.depth -= 1
         return node
 
@@ -316,10 +320,13 @@ class _Reader(Cursor):
             return self.number(text)
         if kind == "id":
             return self.symbol(text)
-        if kind == "fn":
-            return self.function(text)
-        if kind == "cmd":
-            return self.command(text)
+        if kind in ("fn", "cmd"):
+            self.nested += 1
+            if self.nested > MAX_DEPTH:
+                raise Unreadable("nested too deep")
+            node = self.function(text) if kind == "fn" else self.command(text)
+            self.nested -= 1
+            return node
         if kind == "op" and text in _FENCES:
             self.place -= 1
             return self.fenced()

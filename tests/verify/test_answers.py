@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from stillwise.verify.answers import find_answer, in_prose
@@ -71,3 +73,9 @@ def test_no_answer(solution: str) -> None:
 )
 def test_values_in_prose(line: str, value: str | None) -> None:
     assert in_prose(line) == value
+
+
+def test_tags_that_never_close_cost_no_more_than_the_text() -> None:
+    began = time.process_time()
+    assert find_answer("</answer>" + "<answer>" * 2400 + "33") is not None
+    assert time.process_time() - began < 0.5

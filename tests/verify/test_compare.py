@@ -294,3 +294,14 @@ def test_a_formula_with_its_value_is_that_value_but_not_as_a_reference(answer: s
 def test_in_recall_a_shape_may_have_its_article() -> None:
     assert same(r"\text{ellipse}", "an ellipse", RECALL)
     assert not same(r"\text{ellipse}", "an ellipse", PRECISION)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["x^" * 500 + "2", r"\log_" * 500 + "2 3", r"\log_" * 300 + "9", "1/" * 900 + "1", "33" + "%" * 1900, "3!" + "!" * 1900,
+     r"\sqrt " * 500 + "4", r"\bar " * 500 + "x"],
+)  # fmt: skip
+def test_depth_is_bounded_in_every_direction(answer: str) -> None:
+    for reference in ("33", "x"):
+        assert not same(reference, answer, PRECISION)
+        assert not same(reference, answer, RECALL)
