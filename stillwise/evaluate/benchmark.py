@@ -8,7 +8,6 @@ from typing import ClassVar
 from pydantic import Field
 
 from stillwise.arrows import INSTRUCTION, Ask, Benchmark, Paradigm, Sampled, Scorer, Tools, Verifier, user_message
-from stillwise.evaluate.classes import ANSWER_CLASS, answer_classes
 from stillwise.parts import Role
 from stillwise.records import Failure, Problem, Sampling, Score, Trace
 from stillwise.runtime.draw import draw_verified
@@ -60,6 +59,8 @@ class PassAt1(Benchmark):
 
     def scores(self, problems: Sequence[Problem], sampled: Sequence[Sampled], tools: Tools) -> list[tuple[str, Score]]:
         """The class of each answer by the verifier (``answer_class``), then the numbers of ``best_by``."""
+        from stillwise.evaluate.classes import ANSWER_CLASS, answer_classes
+
         classes = answer_classes(problems, sampled, self.verify, tools)
         found = [(trace, Score(name=ANSWER_CLASS, value=float(number))) for trace, number in classes.items()]
         groups: dict[str, list[Trace]] = {}
