@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS batches (key TEXT PRIMARY KEY, step TEXT NOT NULL, si
 CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, step TEXT NOT NULL, raw BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS ledger (step TEXT PRIMARY KEY, amounts TEXT NOT NULL);
 """
+_COLUMNS = {"batches": "key step size answers", "answers": "key step raw", "ledger": "step amounts"}
 _COUNT = "SELECT step, SUM(size) FROM (SELECT step, size FROM batches {answers}) GROUP BY step ORDER BY step"
 _AND_ANSWERS = "UNION ALL SELECT step, 1 FROM answers"
 _ASKED_AT_ONCE = 500
@@ -86,6 +87,8 @@ def _database_errors(path: Path) -> Iterator[None]:
 def _unusable(path: Path, err: sqlite3.OperationalError) -> Exception:
     # The low byte is the primary code; errors that Python raises itself carry none.
     code = getattr(err, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_ERROR:
+        return UserError(_foreign(path, str(err)))
     if code == sqlite3.SQLITE_FULL:
         return OSError(errno.ENOSPC, str(err), str(path))
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -95,6 +98,13 @@ def _unusable(path: Path, err: sqlite3.OperationalError) -> Exception:
     else:
         advice = "check the disk"
     return UserError(f"the journal {path} cannot be used now ({err}); {advice}, then repeat: the answers in it are kept")
+
+
+def _foreign(path: Path, found: str) -> str:
+    return (
+        f"the journal {path} was written by another version of stillwise ({found}); go on with that version, or choose another "
+        "folder with --out (a journal moved aside is whole for that version, but here its answers are generated again)"
+    )
 
 
 def _damaged(path: Path, err: Exception) -> str:
@@ -120,6 +130,14 @@ def _counts_in(uri: str) -> dict[str, int]:
         return _counts(db)
 
 
+def _check_columns(path: Path, db: sqlite3.Connection) -> None:
+    """Raises UserError where a table that is there already is not the one that this version writes."""
+    for table, columns in _COLUMNS.items():
+        found = " ".join(row[1] for row in db.execute(f"PRAGMA table_info({table})"))
+        if found not in ("", columns):
+            raise UserError(_foreign(path, f"its table {table} holds {found}, not {columns}"))
+
+
 def _counts(db: sqlite3.Connection) -> dict[str, int]:
     # A journal of an earlier version has no table of single answers.
     single = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'answers'").fetchone()
@@ -137,6 +155,11 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._unlock = weakref.finalize(self, os.close, _only_writer(path))
             self._db = sqlite3.connect(path, check_same_thread=False)
+            try:
+                _check_columns(path, self._db)
+            except UserError:
+                self.close()
+                raise
             self._db.execute("PRAGMA journal_mode=WAL")
             # A commit then survives a kill at once, and a power cut once the log is synced: for a batch that is before the
             # call returns, for single answers a moment later, many commits at once.

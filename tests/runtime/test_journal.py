@@ -6,6 +6,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -195,3 +196,30 @@ def test_counting_works_where_nothing_can_be_written(tmp_path: Path) -> None:
         assert counts_of(path) == {"s": 1}
     finally:
         folder.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [
+        ("answers", "key BLOB PRIMARY KEY, raw BLOB"),
+        ("ledger", "step TEXT, sent INTEGER"),
+        ("batches", "key TEXT, answers BLOB"),
+    ],
+)
+def test_a_journal_of_another_version_is_refused_and_left_as_it_is(tmp_path: Path, table: str, columns: str) -> None:
+    path = tmp_path / "j.sqlite"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"CREATE TABLE {table} ({columns})")
+    before = path.read_bytes()
+    for _ in range(2):  # the second time the first refusal must have let go of the lock
+        with pytest.raises(UserError, match=rf"another version of stillwise.*{table}.*--out"):
+            Journal(path)
+    assert path.read_bytes() == before
+
+
+def test_counts_of_a_journal_of_another_version_do_not_blame_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE batches (key TEXT, answers BLOB)")
+    with pytest.raises(UserError, match="another version of stillwise"):
+        counts_of(path)
