@@ -9,7 +9,6 @@ from typing import ClassVar
 from pydantic import Field
 
 from stillwise.arrows import Ban, Paradigm, Progress, Sampled, Sampler, Tools, Verifier
-from stillwise.models.bans import banned_words_in
 from stillwise.parts import Role
 from stillwise.records import Failure, Outcome, Problem, Sampling
 from stillwise.runtime.draw import draw_verified
@@ -110,6 +109,8 @@ def _checked(problem: Problem, one: Sampled | Failure, paradigm: Paradigm, step:
     ban: Ban | None = paradigm.ask(problem).ban
     if isinstance(one, Failure) or ban is None or ban.mode != "words":
         return one
+    from stillwise.models.bans import banned_words_in
+
     found = banned_words_in(one.trace.text, ban)
     if not found:
         return one

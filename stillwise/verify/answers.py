@@ -8,9 +8,6 @@ from typing import Literal
 
 from stillwise.boxed import has_box, last_boxed
 from stillwise.records import Finish, Outcome, Problem, Trace, Verdict, thinking_spans
-from stillwise.verify.latex import FUNCTIONS, Unreadable
-from stillwise.verify.nodes import Conditioned
-from stillwise.verify.reading import read
 from stillwise.verify.words import unwrapped
 
 Rule = Literal["boxed", "answer_tag", "answer_line", "whole", "math_span", "number"]
@@ -92,6 +89,10 @@ def _unmarked(solution: str, tail: str) -> Found | None:
 
 def is_bare(text: str) -> bool:
     """Whether a text is an answer and nothing else: mathematics that can be read, with at most a word or a unit, or a name."""
+    from stillwise.verify.latex import FUNCTIONS, Unreadable
+    from stillwise.verify.nodes import Conditioned
+    from stillwise.verify.reading import read
+
     outside = _MATH.sub("", text)
     if outside != text and _LONE_WORD.search(outside):
         return False

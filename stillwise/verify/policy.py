@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
+from stillwise.errors import UserError
 from stillwise.records import Problem
 
 Mode = Literal["precision", "recall"]
@@ -35,16 +36,25 @@ class Policy:
     kind: Kind | None = None
 
 
+_AMOUNTS = frozenset({"relative_tolerance", "absolute_tolerance", "float_rounding"})
 _NAMES = frozenset(field.name for field in fields(Policy)) - {"mode"}
 
 
 def declared(problem: Problem, policy: Policy) -> Policy:
     """The policy with what the problem itself declares: fields of Policy under ``policy`` in the JSON of its ``scorer``.
 
-    ``{"policy": {"kind": "decimal", "absolute_tolerance": 0.1}}`` is what a data set with a stated error carries.
+    ``{"policy": {"kind": "decimal", "absolute_tolerance": 0.1}}`` is what a data set with a stated error carries. Raises
+    UserError for a scorer that is no JSON object, and for a tolerance that is no number.
     """
     if not problem.scorer or '"policy"' not in problem.scorer:
         return policy
-    stated: Any = json.loads(problem.scorer).get("policy")
+    try:
+        scorer: Any = json.loads(problem.scorer)
+    except ValueError as err:
+        raise UserError(f"problem {problem.id}: its scorer is not JSON: {problem.scorer[:80]!r} ({err})") from err
+    stated = scorer.get("policy") if isinstance(scorer, dict) else None
     known = {name: value for name, value in stated.items() if name in _NAMES} if isinstance(stated, dict) else {}
+    for name in _AMOUNTS & known.keys():
+        if isinstance(known[name], bool) or not isinstance(known[name], (int, float)):
+            raise UserError(f"problem {problem.id}: {name} in its scorer is {known[name]!r}, not a number")
     return replace(policy, **known)
