@@ -35,7 +35,7 @@ class PassAt1(Benchmark):
     """The role that is measured."""
     samples: int = Field(default=8, ge=1)
     """Samples per problem; the paper draws 32 for AIME and AMC, which its binding sets."""
-    temperature: float = Field(default=0.6, ge=0)
+    temperature: float = Field(default=0.6, ge=0, allow_inf_nan=False)
     """0 is greedy."""
     top_p: float = Field(default=0.95, gt=0, le=1)
     """Nucleus of the distribution that is drawn from."""

@@ -131,7 +131,10 @@ def test_no_problems_ask_nothing() -> None:
     assert model.requests == []
 
 
-@pytest.mark.parametrize("fields", [{"samples": 0}, {"temperature": -1}, {"top_p": 0}, {"max_tokens": 0}, {"sample": 3}])
+@pytest.mark.parametrize(
+    "fields",
+    [{"samples": 0}, {"temperature": -1}, {"temperature": float("inf")}, {"top_p": 0}, {"max_tokens": 0}, {"sample": 3}],
+)
 def test_nonsense_is_refused(fields: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         PassAt1.model_validate(fields)

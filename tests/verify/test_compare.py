@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from stillwise.errors import UserError
 from stillwise.records import Problem
 from stillwise.verify.compare import same
 from stillwise.verify.forms import kind_of
@@ -305,3 +306,10 @@ def test_depth_is_bounded_in_every_direction(answer: str) -> None:
     for reference in ("33", "x"):
         assert not same(reference, answer, PRECISION)
         assert not same(reference, answer, RECALL)
+
+
+@pytest.mark.parametrize("scorer", ['no "policy" here', '{"policy": {"absolute_tolerance": "a tenth"}}'])
+def test_a_scorer_that_cannot_be_read_names_its_problem(scorer: str) -> None:
+    problem = Problem.of("How many?", "3", scorer=scorer)
+    with pytest.raises(UserError, match=problem.id):
+        declared(problem, PRECISION)
