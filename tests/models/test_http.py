@@ -180,16 +180,19 @@ def test_a_minute_limit_holds_calls_back(server: Scripted) -> None:
 
 
 def test_two_replicas_share_the_work(server: Scripted) -> None:
-    server.become(latency=0.5, at_once=32)
-    with serving("--latency", "0.5", "--at-once", "32") as second:
+    # Each round is a wait that the servers dictate: what a busy machine adds to it is small beside that.
+    with serving() as second:
         took = {}
         for name, servers in {"one": [server], "two": [server, second]}.items():
             with model_of(*servers, in_flight=32) as model:
                 model.generate(requests(1))
+                for each in servers:
+                    each.become(latency=0.8, at_once=32)
                 began = time.monotonic()
-                assert not any(answer.failure for answer in model.generate(requests(320)))
+                assert not any(answer.failure for answer in model.generate(requests(384)))
                 took[name] = time.monotonic() - began
-    assert took["one"] / took["two"] >= 1.6, took
+            server.become()
+    assert took["one"] / took["two"] >= 1.8, took
 
 
 def generated(model: HttpModel, asked: Sequence[Request], after: int, then: Callable[[], object]) -> list[Completion]:
