@@ -123,7 +123,7 @@ class _Shown:
 
 def learnt(step: loop.Step) -> int:
     """Supervised tokens of a step."""
-    return sum(row.num_learnt for rows in step for row in rows)
+    return sum(row.num_weighted for rows in step for row in rows)
 
 
 def figures(rendered: Rendered, steps: Sequence[loop.Step], points: Sequence[loop.Point], seconds: float) -> dict[str, Any]:

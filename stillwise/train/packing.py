@@ -83,7 +83,7 @@ class Pack:
             bounds=tuple(pairwise(offsets)),
             keep_S=places_S - 1,
             targets_S=ids_T[places_S],
-            weights_S=torch.tensor([row.weight for row in rows for _ in range(row.num_learnt)], device=device),
+            weights_S=torch.tensor([weight for row in rows for weight in row.token_weights], device=device),
         )
 
     def inputs(self) -> dict[str, Any]:

@@ -7,15 +7,40 @@ alone then too. Nothing after the end token is learnt (templates add a newline t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from pydantic import Field, model_validator
 
 from stillwise.arrows import Example
 from stillwise.errors import UserError
 from stillwise.models.opening import split_opened
-from stillwise.records import THINK_CLOSE, THINK_OPEN
+from stillwise.parts import Fields
+from stillwise.records import THINK_CLOSE, THINK_OPEN, thinking_spans
 
 _ANSWER = "The answer is four."
+
+
+class SpanWeights(Fields):
+    """How much a token counts by where it stands; an example's own weight is multiplied in."""
+
+    prompt: float = Field(default=0.0, ge=0)
+    """The question and the template around it (but its first token, which nothing precedes)."""
+    thinking: float = Field(default=1.0, ge=0)
+    """The thought with its tags."""
+    solution: float = Field(default=1.0, ge=0)
+    """What follows the thought (all of an answer without one) and the token that ends the turn."""
+
+    @model_validator(mode="after")
+    def _some(self) -> SpanWeights:
+        if not self.prompt + self.thinking + self.solution:
+            raise ValueError("all weights are 0, so nothing would be learnt; give one of them a weight")
+        return self
+
+    @property
+    def even(self) -> bool:
+        """Whether the answer is learnt evenly and the prompt not at all."""
+        return (self.prompt, self.thinking, self.solution) == (0, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +51,23 @@ class Row:
     ids: tuple[int, ...]
     start: int
     weight: float = 1.0
+    weights: tuple[float, ...] = ()
+    """Of each token from ``start`` on, before ``weight``; empty: all alike."""
 
     @property
     def num_learnt(self) -> int:
         """Supervised tokens, the end token included."""
         return len(self.ids) - self.start
+
+    @property
+    def num_weighted(self) -> int:
+        """Those of the supervised tokens that have a weight."""
+        return sum(weight > 0 for weight in self.weights) if self.weights else self.num_learnt
+
+    @property
+    def token_weights(self) -> list[float]:
+        """The weight of each supervised token."""
+        return [weight * self.weight for weight in self.weights] or [self.weight] * self.num_learnt
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +109,33 @@ def continuation(opened: str, target: str) -> str | None:
         return f"{THINK_CLOSE}\n\n{target}"
     spaces = opened.partition(THINK_OPEN)[2]
     return target.lstrip().removeprefix(THINK_OPEN).removeprefix(spaces)
+
+
+def weighed(rendered: Rendered, examples: Sequence[Example], tokenizer: Any, spans: SpanWeights) -> Rendered:
+    """The rows with these weights by span, and ``no_weight`` for rows of which nothing would be learnt.
+
+    A token belongs to the span in which it begins.
+    """
+    if spans.even:
+        return rendered
+    if not tokenizer.is_fast:
+        raise UserError("span_weights need a tokenizer that tells where its tokens stand (tokenizer.json); this one does not")
+    held = {example.id: example for example in examples}
+    rows = [_weighed(row, held[row.id], tokenizer, spans) for row in rendered.rows]
+    dropped = {row.id: "no_weight" for row in rows if not row.num_weighted}
+    return Rendered(rows=tuple(row for row in rows if row.num_weighted), dropped={**rendered.dropped, **dropped})
+
+
+def _weighed(row: Row, example: Example, tokenizer: Any, spans: SpanWeights) -> Row:
+    _, target = _texts(example, tokenizer)
+    solution = sum(span.end - span.start for span in thinking_spans(example.assistant) if span.kind == "solution")
+    begins = len(target or "") - solution
+    places = tokenizer(target, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    answer = [spans.thinking if place < begins else spans.solution for place, _ in places]
+    weights = (*answer, spans.solution if solution else spans.thinking)
+    if not spans.prompt:
+        return replace(row, weights=weights)
+    return replace(row, start=1, weights=(*[spans.prompt] * (row.start - 1), *weights))
 
 
 def render(examples: Sequence[Example], tokenizer: Any, max_length: int) -> Rendered:

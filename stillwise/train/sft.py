@@ -12,7 +12,7 @@ from stillwise.parts import Role
 from stillwise.records import derive_seed
 from stillwise.train import folder
 from stillwise.train.fit import Fit, figures, fitted, load_student, planned, require_rows
-from stillwise.train.render import Rendered, Row, end_token, render
+from stillwise.train.render import Rendered, Row, SpanWeights, end_token, render, weighed
 
 
 class SFT(Trainer, Fit):
@@ -24,6 +24,8 @@ class SFT(Trainer, Fit):
     kind: ClassVar[str] = "sft"
     student: Role = "student"
     """The role whose weights are trained."""
+    span_weights: SpanWeights = SpanWeights()
+    """Tokens weighed by span (``prompt``, ``thinking``, ``solution``); the loss is divided by the summed weights."""
 
     def train(self, examples: Sequence[Example], student: Path, out: Path, tools: Tools) -> Mapping[str, Any]:
         """Writes the student, float32, at ``out`` and returns rows, drops, tokens, losses and the loss curve.
@@ -33,12 +35,16 @@ class SFT(Trainer, Fit):
         began = time.monotonic()
         with folder.quiet(), folder.whole_folder(out) as aside:
             tokenizer = folder.load_tokenizer(student)
-            rendered = render(examples, tokenizer, self.max_length)
+            rendered = _rendered(self, examples, tokenizer)
             steps = _steps(self, rendered, derive_seed(tools.seed, tools.step))
             model = load_student(self, student, rendered.rows[:2])
             points = fitted(self, model, steps, tools)
             folder.save_student(model, student, aside, end_token(tokenizer))
         return figures(rendered, steps, points, time.monotonic() - began)
+
+
+def _rendered(part: SFT, examples: Sequence[Example], tokenizer: Any) -> Rendered:
+    return weighed(render(examples, tokenizer, part.max_length), examples, tokenizer, part.span_weights)
 
 
 def _steps(part: SFT, rendered: Rendered, seed: int) -> list[list[list[Row]]]:
@@ -49,5 +55,5 @@ def _steps(part: SFT, rendered: Rendered, seed: int) -> list[list[list[Row]]]:
 def planned_steps(part: SFT, examples: Sequence[Example], student: Path) -> int:
     """How many optimiser steps this training would take: what a baseline of equal length sets as ``steps``."""
     with folder.quiet():
-        rendered = render(examples, folder.load_tokenizer(student), part.max_length)
+        rendered = _rendered(part, examples, folder.load_tokenizer(student))
     return len(_steps(part, rendered, 0))
