@@ -98,6 +98,9 @@ def facts_table(metrics: Metrics) -> Table:
     rows = [(name, str(recipe[name])) for name in ("binding", "seed") if recipe.get(name) is not None]
     rows += [(f"seed of {arrow}", str(seed)) for arrow, seed in sorted((recipe.get("seeds_by_arrow") or {}).items())]
     rows += [(f"role {role}", str(model)) for role, model in sorted((recipe.get("roles") or {}).items())]
+    served = section(metrics, "served")
+    for step, notes in sorted(served.items()):
+        rows += [(f"{what} by the server in “{step}”", "; ".join(how)) for what, how in sorted(notes.items())]
     for name, one in sorted(metrics.get("problems", {}).items()):
         levels = ", ".join(f"{level_name(key)}: {one['by_level'][key]:,}" for key in levels_of([one["by_level"]]))
         sources = ", ".join(sorted(one["sources"]))

@@ -177,7 +177,7 @@ class Probe:
         if self.dialect.api == "completions" or (self.rendering is not None and await self._raw_works()):
             self._learn("prefill", "exact: raw completion with our own rendering", prefill="raw")
         elif await self._continues():
-            self._learn("prefill", "continue_final_message", prefill="continue")
+            self._learn("prefill", "approximate: continue_final_message, rendered by the server", prefill="continue")
 
     async def _raw_works(self) -> bool:
         """Whether raw completions read the prompt as we rendered it: their token count must be ours."""
@@ -226,13 +226,15 @@ class Probe:
         if not target:
             return
         if await self._obeys(target, bad_words=spelling_variants((target,))):
-            self._learn("ban", "bad_words: exact spellings, every output scanned", ban="bad_words")
+            self._learn("ban", "approximate: bad_words in their usual spellings, every output scanned", ban="bad_words")
         elif self.rendering is not None and self.dialect.generation_config:
-            self._learn("ban", "generation_config.bad_words_ids, every output scanned", ban="generation_config")
+            self._learn(
+                "ban", "approximate: bad_words_ids of the usual spellings, every output scanned", ban="generation_config"
+            )
         elif self.rendering is not None:
             ids = {ids[0] for ids in self.rendering.spellings((target,)) if len(ids) == 1}
             if ids and await self._obeys(target, logit_bias=dict.fromkeys(map(str, sorted(ids)), -100)):
-                self._learn("ban", "logit_bias: single tokens only, approximate, every output scanned", ban="logit_bias")
+                self._learn("ban", "approximate: logit_bias of single tokens, every output scanned", ban="logit_bias")
 
     async def _obeys(self, target: str, **ban: Any) -> bool:
         status, found = await self._send(**ban)

@@ -155,6 +155,7 @@ def collect(work: Work, dropped: Mapping[str, list[Failure]], facts: Mapping[str
     names = list(evaluations)
     comparisons = [row for i, a in enumerate(names) for b in names[i + 1 :] for row in comparison_section(a, b, evaluations)]
     probes = _probe_sections(work, outputs)
+    served = work.journal.served()
     return {
         "recipe": _recipe_section(work, facts),
         "problems": {"problems": problems_section(work.problems)}
@@ -166,6 +167,7 @@ def collect(work: Work, dropped: Mapping[str, list[Failure]], facts: Mapping[str
         "comparison": comparisons,
         "failures": _failures(work, dropped),
         "versions": facts["versions"],
+        **({"served": served} if served else {}),
         "examples": example_section(work.problems, sampled),
         **probes,
         "order": {"sampling": list(sampled), "evaluation": names, "benchmarks": list(work.benchmarks)}

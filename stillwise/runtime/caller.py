@@ -125,9 +125,14 @@ class JournalledCaller:
         places_of: Mapping[bytes, Sequence[int]],
         todo: Sequence[int],
     ) -> Iterator[tuple[tuple[int, ...], list[Completion]]]:
-        spending, missing = self._spending, len(todo)
+        spending, missing, noted = self._spending, len(todo), False
 
         def keep(bunch: Bunch) -> None:
+            nonlocal noted
+            if not noted:
+                # Before the answers: a run that is killed between the two must not find answers without their note.
+                self.journal.note(self.step, _served(model, [requests[place] for place in todo]))
+                noted = True
             self.journal.add(self.step, [(keys[a.place], a.raw) for a in bunch if a.raw], spending.taken())
 
         try:
@@ -146,6 +151,15 @@ class JournalledCaller:
                 f"step {self.step!r}: the budget has no room for another call; {missing} of {len(requests)} answers are "
                 "missing, the others are kept: repeat the command with a larger --budget"
             )
+
+
+def _served(model: StreamModel, requests: Sequence[Request]) -> dict[str, str]:
+    """How the model's server does what these requests ask beyond a plain answer; nothing for other models."""
+    dialect = getattr(model, "dialect", None)
+    if dialect is None:
+        return {}
+    asked = {"ban": any(r.ask.ban is not None for r in requests), "prefill": any(r.ask.prefill for r in requests)}
+    return {name: dialect.notes[name] for name, wanted in asked.items() if wanted and name in dialect.notes}
 
 
 def request_key(revision: str, request: Request) -> bytes:

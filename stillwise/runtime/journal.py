@@ -32,8 +32,9 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS batches (key TEXT PRIMARY KEY, step TEXT NOT NULL, size INTEGER NOT NULL, answers BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, step TEXT NOT NULL, raw BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS ledger (step TEXT PRIMARY KEY, amounts TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS served (step TEXT, what TEXT, how TEXT, PRIMARY KEY (step, what, how));
 """
-_COLUMNS = {"batches": "key step size answers", "answers": "key step raw", "ledger": "step amounts"}
+_COLUMNS = {"batches": "key step size answers", "answers": "key step raw", "ledger": "step amounts", "served": "step what how"}
 _COUNT = "SELECT step, SUM(size) FROM (SELECT step, size FROM batches {answers}) GROUP BY step ORDER BY step"
 _AND_ANSWERS = "UNION ALL SELECT step, 1 FROM answers"
 _ASKED_AT_ONCE = 500
@@ -210,6 +211,21 @@ class Journal:
             self._amounts[step] = after
 
         self._unsynced = True
+
+    def note(self, step: str, served: Mapping[str, str]) -> None:
+        """Remember how a server did what a step asked of it; a server that did it in two ways leaves two notes."""
+        rows = [(step, what, how) for what, how in served.items()]
+        with self._turn, _database_errors(self._path), self._db:
+            self._db.executemany("INSERT OR IGNORE INTO served VALUES (?, ?, ?)", rows)
+        self._unsynced = True
+
+    def served(self) -> dict[str, dict[str, list[str]]]:
+        """How servers did what was asked of them, by step and by what that was; every way in order."""
+        found: dict[str, dict[str, list[str]]] = {}
+        with self._turn, _database_errors(self._path):
+            for step, what, how in self._db.execute("SELECT step, what, how FROM served ORDER BY step, what, how"):
+                found.setdefault(step, {}).setdefault(what, []).append(how)
+        return found
 
     def settle(self, waited: bool = False) -> None:
         """Bring what is committed to the disk itself: afterwards a power cut loses nothing either.

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stillwise.evaluate import metrics, sections
+from stillwise.evaluate import metrics, page, sections
 from stillwise.evaluate.sections import Output
 from stillwise.records import Failure, Outcome, Verdict
 from tests.evaluate.synthetic_run import examined, problems, rejection, run_metrics, solved
@@ -136,3 +136,12 @@ def test_verdicts_of_other_problems_do_not_leak_in() -> None:
     rows = sections.measured("sums", ASKED[:3], output)
     assert {row.problem_id for row in rows} == {one.id for one in ASKED[:3]}
     assert sections.measured("sums", [], Output(traces=[], verdicts={"x": Verdict(outcome=Outcome.CORRECT)})) == []
+
+
+def test_the_run_table_says_how_a_server_did_what_was_asked() -> None:
+    plain = {"recipe": {"binding": "b"}}
+    served = {"hard": {"ban": ["approximate: bad_words"], "prefill": ["exact: raw completion", "approximate: continued"]}}
+    rows = dict(page.facts_table({**plain, "served": served}).body)
+    assert rows["ban by the server in “hard”"] == "approximate: bad_words"
+    assert rows["prefill by the server in “hard”"] == "exact: raw completion; approximate: continued"
+    assert not any("server" in name for name, _ in page.facts_table(plain).body)

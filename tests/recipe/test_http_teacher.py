@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,3 +44,16 @@ def test_a_budget_is_an_amount(toy: Toy, tmp_path: Path, capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         main(toy.command(tmp_path / "run", "--budget", "lots"))
     assert "not an amount above 0" in capsys.readouterr().err
+
+
+def test_metrics_and_report_say_how_a_ban_was_served(toy: Toy, tmp_path: Path) -> None:
+    toy.recipe.write_text(toy.recipe.read_text().replace("kind: instruct, instruction", "kind: no_rethink, instruction"))
+    out = tmp_path / "run"
+    with serving() as server:
+        command = toy.command(
+            out, "--role", f"teacher={server.url}#scripted", "--set", "max_failure_rate=1", "--until", "traces"
+        )
+        assert main(command) == 0
+    how = "approximate: bad_words in their usual spellings, every output scanned"
+    assert json.loads((out / "metrics.json").read_text())["served"] == {"traces": {"ban": [how]}}
+    assert how in (out / "report.html").read_text()

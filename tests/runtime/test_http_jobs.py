@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from stillwise.arrows import Request
+from stillwise.arrows import Ban, Request
 from stillwise.errors import BudgetReached, RunLocked, UserError
 from stillwise.models.http import HttpModel
 from stillwise.models.http_spec import Price, Teacher
@@ -305,3 +305,21 @@ def test_the_key_changes_with_what_decides_and_with_nothing_else(monkeypatch: py
     keys = {request_key(base.identity, one) for one in [request, *changed]}
     assert len(keys) == len(changed) + 1
     assert os.environ.get("OPENAI_API_KEY") is None or "OPENAI" not in base.identity
+
+
+def test_how_a_ban_was_served_is_noted_once_and_survives_a_replay(server: Scripted, tmp_path: Path) -> None:
+    server.become()
+    plain = asked(20)
+    banned = [replace(r, ask=replace(r.ask, ban=Ban(words=("wait",)))) for r in plain]
+    served = {"s": {"ban": ["approximate: bad_words in their usual spellings, every output scanned"]}}
+    for _ in range(2):
+        journal = Journal(tmp_path / "j.sqlite")
+        with model_of(server) as model:
+            caller(model, journal).complete(banned, ignore)
+        assert journal.served() == served
+        journal.close()
+    journal = Journal(tmp_path / "k.sqlite")
+    with model_of(server) as model:
+        caller(model, journal).complete(plain, ignore)
+    assert journal.served() == {}, "nothing was asked but answers"
+    journal.close()
