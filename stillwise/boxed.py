@@ -14,7 +14,9 @@ def last_boxed(text: str) -> str | None:
     Braces must balance (escaped ones do not count): a last box that is never closed was cut off, so there is no answer,
     and an earlier box does not stand in for it.
     """
-    found = max(_BOX.finditer(text), key=re.Match.start, default=None)
+    found = None
+    for found in _BOX.finditer(text):  # noqa: B007 — the last one counts
+        pass
     if found is None:
         return None
     if found[1] != "{":

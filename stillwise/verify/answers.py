@@ -48,6 +48,8 @@ class Found:
 
 def solution_of(trace: Trace) -> str | None:
     """The text after the thinking; None where the thought was never closed."""
+    if not trace.spans and "think>" not in trace.text:
+        return trace.text
     spans = trace.spans or thinking_spans(trace.text)
     parts = [trace.text[span.start : span.end] for span in spans if span.kind == "solution"]
     return "".join(parts) if parts else None
@@ -165,6 +167,9 @@ def settled(trace: Trace, prose: bool = False) -> Verdict | Found:
 
 
 def _nesting(text: str) -> int:
+    """At least how deep brackets lie in each other; short texts, nearly all, are not even looked through."""
+    if len(text) <= MAX_NESTING:
+        return 0
     depth = deepest = 0
     for char in text:
         depth += (char in "{([") - (char in "})]")

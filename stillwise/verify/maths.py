@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import ClassVar
 
 from pydantic import Field
@@ -93,13 +94,14 @@ class Maths(Verifier):
 
         parsed("x + 1")
 
-    @property
+    @cached_property
     def _anchored(self) -> bool:
         return self.mode == "precision" if self.anchored_only is None else self.anchored_only
 
     def _policy(self, problem: Problem) -> Policy:
-        return declared(problem, self._base_policy())
+        return declared(problem, self._base_policy)
 
+    @cached_property
     def _base_policy(self) -> Policy:
         return Policy(
             mode=self.mode,
