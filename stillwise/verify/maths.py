@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from pydantic import Field
 
@@ -93,6 +93,13 @@ class Maths(Verifier):
         from stillwise.verify.symbolic import parsed
 
         parsed("x + 1")
+
+    def __copy__(self) -> Self:
+        # A copy may change fields (``model_copy(update=…)``), so it makes its own policy.
+        copied = super().__copy__()
+        for name in ("_anchored", "_base_policy"):
+            copied.__dict__.pop(name, None)
+        return copied
 
     @cached_property
     def _anchored(self) -> bool:
