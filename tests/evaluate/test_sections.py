@@ -139,9 +139,10 @@ def test_verdicts_of_other_problems_do_not_leak_in() -> None:
 
 
 def test_the_run_table_says_how_a_server_did_what_was_asked() -> None:
-    plain = {"recipe": {"binding": "b"}}
-    served = {"hard": {"ban": ["approximate: bad_words"], "prefill": ["exact: raw completion", "approximate: continued"]}}
-    rows = dict(page.facts_table({**plain, "served": served}).body)
+    plain: Any = {"recipe": {"binding": "b"}}
+    notes = {"hard": {"ban": ["approximate: bad_words"], "prefill": ["exact: raw completion", "approximate: continued"]}}
+    served: Any = {**plain, "served": notes}
+    rows = dict(page.facts_table(served).body)
     assert rows["ban by the server in “hard”"] == "approximate: bad_words"
     assert rows["prefill by the server in “hard”"] == "exact: raw completion; approximate: continued"
     assert not any("server" in name for name, _ in page.facts_table(plain).body)
