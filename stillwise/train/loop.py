@@ -7,9 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from stillwise.errors import StillwiseError
+from stillwise.train.fields import Schedule
 from stillwise.train.losses.reduce import denominator
 from stillwise.train.packing import Pack, loss_sum
 from stillwise.train.render import Row
@@ -17,7 +18,6 @@ from stillwise.train.render import Row
 if TYPE_CHECKING:
     from torch import Tensor
 
-Schedule = Literal["cosine", "linear", "constant"]
 Step = Sequence[Sequence[Row]]
 """One optimiser step: its forward passes, each a group of rows."""
 

@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from stillwise.errors import StillwiseError, UserError
 from stillwise.records import derive_seed
+from stillwise.train.fields import RowOrder
 from stillwise.train.losses.cross_entropy import cross_entropy as chunked
 from stillwise.train.losses.head import CHUNK_ELEMENTS, Head
 from stillwise.train.render import Row
@@ -31,7 +32,6 @@ HEAD_TOLERANCE = 1e-3
 FULL_ELEMENTS = CHUNK_ELEMENTS
 """More logits than these are not made in full."""
 _PLAIN: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
-RowOrder = Literal["as_given", "shuffled"]
 
 
 def epoch_order(count: int, epoch: int, order: RowOrder, seed: int) -> list[int]:

@@ -16,7 +16,8 @@ from stillwise.errors import StillwiseError, UserError
 from stillwise.parts import Role
 from stillwise.records import derive_seed
 from stillwise.train import folder, loop
-from stillwise.train.fit import Fit, figures, fitted, load_student, planned, require_rows
+from stillwise.train.fields import Fit
+from stillwise.train.fit import figures, fitted, load_student, planned, require_rows
 from stillwise.train.losses.cross_entropy import token_logprobs
 from stillwise.train.losses.head import Head
 from stillwise.train.losses.preference import Pairs

@@ -11,7 +11,7 @@ from stillwise.arrows import Example, Tools, Trainer
 from stillwise.parts import Role
 from stillwise.records import derive_seed
 from stillwise.train import folder
-from stillwise.train.fit import Fit, figures, fitted, load_student, planned, require_rows
+from stillwise.train.fields import Fit
 from stillwise.train.render import Rendered, Row, SpanWeights, end_token, render, weighed
 
 
@@ -32,6 +32,8 @@ class SFT(Trainer, Fit):
 
         Durations stand under ``timing``, apart from everything that equal runs repeat byte for byte.
         """
+        from stillwise.train.fit import figures, fitted, load_student
+
         began = time.monotonic()
         with folder.quiet(), folder.whole_folder(out) as aside:
             tokenizer = folder.load_tokenizer(student)
@@ -48,6 +50,8 @@ def _rendered(part: SFT, examples: Sequence[Example], tokenizer: Any) -> Rendere
 
 
 def _steps(part: SFT, rendered: Rendered, seed: int) -> list[list[list[Row]]]:
+    from stillwise.train.fit import planned, require_rows
+
     require_rows(rendered.rows, rendered.dropped)
     return planned(part, [[row] for row in rendered.rows], seed)
 

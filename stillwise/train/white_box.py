@@ -18,7 +18,8 @@ from stillwise.errors import UserError
 from stillwise.parts import Role
 from stillwise.records import derive_seed
 from stillwise.train import folder, loop
-from stillwise.train.fit import Fit, figures, fitted, load_student, planned, require_rows
+from stillwise.train.fields import Fit
+from stillwise.train.fit import figures, fitted, load_student, planned, require_rows
 from stillwise.train.losses.head import Head, weighted_sum
 from stillwise.train.losses.mix import Matching, mixed_of
 from stillwise.train.losses.topk import Support
