@@ -8,7 +8,6 @@ filled from a mapping with ``kind`` (or from the bare kind), looked up in the ca
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 from abc import ABC
 from collections.abc import Iterable, Iterator, Mapping
@@ -234,7 +233,9 @@ class _Installed(Mapping[str, "type[Part]"]):
         for name in (f"stillwise.{folder}" for folder in BUILTIN_FOLDERS):
             if (spec := importlib.util.find_spec(name)) and spec.origin:
                 yield importlib.import_module(name)
-        yield from (entry.load() for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
+        from importlib.metadata import entry_points
+
+        yield from (entry.load() for entry in entry_points(group=ENTRY_POINT_GROUP))
 
     def _whole(self) -> dict[str, type[Part]]:
         self._tables += [_table(module) for module in self._coming]

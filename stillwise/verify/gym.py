@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.metadata
 import json
 import re
 from functools import lru_cache
@@ -103,4 +102,6 @@ def _generator(dataset: str, config: str) -> Any:
 
 @lru_cache(maxsize=1)
 def _grader() -> str:
+    import importlib.metadata
+
     return f"reasoning-gym@{importlib.metadata.version('reasoning-gym')}"
