@@ -44,7 +44,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(prog="stillwise", description=stillwise.__doc__)
     parser.add_argument("--version", action="version", version=f"stillwise {stillwise.__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    # With a given ``prog`` argparse formats no usage line here, which takes longer than all flags together.
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", prog="stillwise")
     running.run_parser(commands)
     running.check_parser(commands)
     running.plan_parser(commands)

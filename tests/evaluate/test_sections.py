@@ -142,7 +142,7 @@ def test_the_run_table_says_how_a_server_did_what_was_asked() -> None:
     plain: Any = {"recipe": {"binding": "b"}}
     notes = {"hard": {"ban": ["approximate: bad_words"], "prefill": ["exact: raw completion", "approximate: continued"]}}
     served: Any = {**plain, "served": notes}
-    rows = dict(page.facts_table(served).body)
+    rows: dict[str, str] = {str(row[0]): str(row[1]) for row in page.facts_table(served).body}
     assert rows["ban by the server in “hard”"] == "approximate: bad_words"
     assert rows["prefill by the server in “hard”"] == "exact: raw completion; approximate: continued"
     assert not any("server" in name for name, _ in page.facts_table(plain).body)
