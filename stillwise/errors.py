@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,6 +78,8 @@ def blame(step: str, part: str, item: str) -> Iterator[None]:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """The ending of an error message about an unknown word: the nearest known word, or all of them."""
+    import difflib
+
     words = sorted(set(known))
     close = difflib.get_close_matches(word, words, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(words) or 'none'}"

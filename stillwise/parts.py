@@ -130,12 +130,17 @@ def walk_parts(value: Any) -> Iterator[Part]:
 def marked(value: Any, mark: type) -> Iterator[str]:
     """The strings of all fields that carry a mark, nested ones included, in field order."""
     if isinstance(value, BaseModel):
-        for name, info in type(value).model_fields.items():
-            if mark in info.metadata or _alias_metadata(info.annotation, mark):
-                held = getattr(value, name)
-                yield from [held] if isinstance(held, str) else held or []
+        for name in _marked_fields(type(value), mark):
+            held = getattr(value, name)
+            yield from [held] if isinstance(held, str) else held or []
     for child in _children(value):
         yield from marked(child, mark)
+
+
+@cache
+def _marked_fields(model: type[BaseModel], mark: type) -> tuple[str, ...]:
+    fields = model.model_fields.items()
+    return tuple(name for name, info in fields if mark in info.metadata or _alias_metadata(info.annotation, mark))
 
 
 def _alias_metadata(annotation: Any, mark: type) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,14 +89,24 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    failed = 0
-    for name in args.files:
-        try:
-            print(f"{name}: {_found(name, args)}, no faults")
-        except UserError as err:
-            print(err, file=sys.stderr)
-            failed += 1
+    # Loading classes makes many objects that all stay: looking for garbage among them is a twentieth of the time.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        failed = sum(not _faultless(name, args) for name in args.files)
+    finally:
+        if collecting:
+            gc.enable()
     return UserError.exit_code if failed else 0
+
+
+def _faultless(name: str, args: argparse.Namespace) -> bool:
+    try:
+        print(f"{name}: {_found(name, args)}, no faults")
+    except UserError as err:
+        print(err, file=sys.stderr)
+        return False
+    return True
 
 
 def _found(name: str, args: argparse.Namespace) -> str:
