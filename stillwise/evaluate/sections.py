@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -129,14 +129,6 @@ def selection_section(problems: Sequence[Problem], kept: Iterable[str], dropped:
 
 def _reasons(failures: Iterable[Failure]) -> Counts:
     return dict(sorted(Counter(failure.reason for failure in failures).items()))
-
-
-def failures_section(failures: Iterable[Failure]) -> dict[str, Counts]:
-    """Items dropped, by step and reason."""
-    steps: dict[str, list[Failure]] = defaultdict(list)
-    for failure in failures:
-        steps[failure.step].append(failure)
-    return {step: _reasons(steps[step]) for step in sorted(steps)}
 
 
 def thinned(curve: Sequence[Sequence[float]], points: int = CURVE_POINTS) -> list[list[float]]:

@@ -11,7 +11,7 @@ from typing import Any
 from stillwise.arrows import Ask
 from stillwise.errors import UserError
 from stillwise.models.bans import spelled
-from stillwise.models.opening import answer_start, check_one_opening, split_opened
+from stillwise.models.opening import rendered
 from stillwise.records import THINK_CLOSE, THINK_OPEN
 
 
@@ -36,11 +36,7 @@ class Rendering:
 
     def render(self, ask: Ask) -> tuple[str, str]:
         """The prompt that the chat template gives, and what it opens of the answer."""
-        messages = [{"role": "user", "content": ask.user}]
-        rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        prompt, opened = split_opened(rendered)
-        check_one_opening(prompt, answer_start(opened, ask.prefill), ask.user)
-        return prompt, opened
+        return rendered(self.tokenizer, ask)
 
     def count(self, text: str) -> int:
         """Tokens of a text, no special ones added."""

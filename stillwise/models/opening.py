@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
+from stillwise.arrows import Ask
 from stillwise.errors import UserError
 from stillwise.records import THINK_OPEN
 
@@ -39,3 +41,11 @@ def check_one_opening(prompt: str, start: str, user: str) -> None:
             f"the rendered prompt opens {count} thoughts after the question; exactly one {THINK_OPEN} may stand there. "
             "Remove it from the template's generation prompt or from the paradigm's prefill."
         )
+
+
+def rendered(tokenizer: Any, ask: Ask) -> tuple[str, str]:
+    """The prompt that the tokenizer's chat template gives, and what it opens of the answer."""
+    messages = [{"role": "user", "content": ask.user}]
+    prompt, opened = split_opened(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    check_one_opening(prompt, answer_start(opened, ask.prefill), ask.user)
+    return prompt, opened

@@ -13,7 +13,7 @@ from stillwise.errors import UserError
 from stillwise.models.bans import Bans
 from stillwise.models.choose import uniforms
 from stillwise.models.decode import Loop, Row, Vocabulary
-from stillwise.models.opening import answer_start, check_one_opening, split_opened
+from stillwise.models.opening import answer_start, rendered
 from stillwise.models.pieces import text_of, thinking_tokens, token_pieces
 from stillwise.models.weights import folder_digest, model_folder
 from stillwise.records import digest
@@ -122,11 +122,7 @@ class TransformersModel:
 
     def render(self, ask: Ask) -> tuple[str, str]:
         """The prompt that the chat template gives, and what it opens of the answer."""
-        messages = [{"role": "user", "content": ask.user}]
-        rendered = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        prompt, opened = split_opened(rendered)
-        check_one_opening(prompt, answer_start(opened, ask.prefill), ask.user)
-        return prompt, opened
+        return rendered(self._tokenizer, ask)
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, no special ones added."""

@@ -62,6 +62,6 @@ def catalogue_with(plugins: Sequence[str]) -> Catalogue:
         except ModuleNotFoundError as err:
             raise UserError(f"no plug-in module is called {name!r}: {err}") from err
         if not hasattr(module, "PARTS"):
-            raise UserError(f"the plug-in {name} has no PARTS tuple; list its parts there")
+            raise UserError(f"the plug-in {name} has no PARTS; list its parts there")
         catalogue = catalogue.extended(module)
     return catalogue

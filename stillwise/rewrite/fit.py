@@ -14,7 +14,7 @@ from pydantic import Field
 
 from stillwise.arrows import Ask, Completion, Request, Rewriter, Scorer, Tools, Verifier
 from stillwise.boxed import last_boxed
-from stillwise.parts import Role
+from stillwise.parts import Fields, Role
 from stillwise.records import (
     THINK_CLOSE,
     THINK_OPEN,
@@ -28,11 +28,10 @@ from stillwise.records import (
     digest,
     thinking_spans,
 )
-from stillwise.runtime.prompts import excerpt, packaged
+from stillwise.runtime.prompts import STUDENT, excerpt, packaged
 
 EASY, MEDIUM, HARD = 0.0, 1.0, 2.0
 """Values of the ``difficulty`` score."""
-STUDENT = "a language model of a few billion parameters"
 _EDITS: Mapping[float, tuple[str, str]] = {EASY: ("extend", "extended"), HARD: ("simplify", "simplified")}
 """Difficulty to (prompt, edit). A trace without an edit was medium: so the label before the rewriting is kept."""
 _JUDGED = {"kind": "judged", "rubric": "difficulty", "by": "reasoner"}
@@ -40,22 +39,17 @@ _JUDGED = {"kind": "judged", "rubric": "difficulty", "by": "reasoner"}
 Pair = tuple[Problem, Trace]
 
 
-class FitDifficulty(Rewriter):
-    r"""One pass: a trace that is easy for the student is extended, a hard one simplified, a medium one comes back unchanged.
+class Fitting(Fields):
+    """What both rewriters are told: who judges, who writes, who verifies, and for which student."""
 
-    The new thought must end in its own ``\boxed{}`` answer, which becomes the solution: what is verified afterwards is what the
-    rewritten thought found, never the old solution.
-    """
-
-    kind: ClassVar[str] = "fit_difficulty"
     by: Role = "reasoner"
-    """The role that rewrites; the paper lets one teacher generate, judge and rewrite."""
+    """The role that rewrites (and criticises); the paper lets one teacher generate, judge and rewrite."""
     difficulty: Scorer = Field(default=_JUDGED, validate_default=True)
-    """Says easy (0), medium (1) or hard (2)."""
+    """Says easy (0), medium (1) or hard (2) for ``student``."""
     until: Verifier = Field(default="by_answer_kind", validate_default=True)
     """What verifies the rewritten traces; incorrect ones are discarded."""
     student: str = STUDENT
-    """For whom it is rewritten, as it is put to the teacher."""
+    """For whom it is rewritten, as it is put to the teacher and to a judge that asks for whom."""
     version: int = Field(default=1, ge=1)
     """Of the packaged prompts."""
     temperature: float = Field(default=0.6, ge=0)
@@ -67,55 +61,44 @@ class FitDifficulty(Rewriter):
     max_chars: int = Field(default=60_000, ge=2)
     """Of a longer trace the teacher sees the beginning and the end, and that something is left out."""
 
+
+class FitDifficulty(Rewriter, Fitting):
+    r"""One pass: a trace that is easy for the student is extended, a hard one simplified, a medium one comes back unchanged.
+
+    The new thought must end in its own ``\boxed{}`` answer, which becomes the solution: what is verified afterwards is what the
+    rewritten thought found, never the old solution.
+    """
+
+    kind: ClassVar[str] = "fit_difficulty"
+
     def rewrite(self, problem: Problem, trace: Trace, tools: Tools) -> Trace | Failure:
         """The fitted trace, or why there is none."""
         return self.rewrite_all([(problem, trace)], tools)[0]
 
     def rewrite_all(self, pairs: Sequence[Pair], tools: Tools) -> list[Trace | Failure]:
         """Each pair's fitted trace; all judgements are asked for together, then all rewritings."""
-        labels = labelled(self.difficulty, pairs, tools)
+        labels = labelled(self, pairs, tools)
         out: list[Trace | Failure] = [trace for _, trace in pairs]
         for place, label in enumerate(labels):
             if label is None:
                 out[place] = _failed(tools, pairs[place][1], "undecided_difficulty")
         todo = [place for place, label in enumerate(labels) if label in _EDITS]
-        asks = [self._ask(pairs[place], _EDITS[labels[place] or EASY][0]) for place in todo]
+        asks = [_ask(self, pairs[place], _EDITS[labels[place] or EASY][0]) for place in todo]
         answers = asked(self, [pairs[place] for place in todo], asks, "rewrite", tools)
         for place, answer in zip(todo, answers, strict=True):
             out[place] = edited(self, pairs[place][1], answer, _EDITS[labels[place] or EASY][1], tools)
         return out
 
-    def _ask(self, pair: Pair, prompt: str) -> Ask:
-        return _filled(f"{prompt}-{self.version}", pair, self.student, self.max_chars)
 
-
-class CritiqueRethink(Rewriter):
+class CritiqueRethink(Rewriter, Fitting):
     """Rounds of critique and rewriting until a trace is medium for the student; what still is not after the last is dropped.
 
     A rewriting whose answer is wrong costs its round and is thrown away: the next round starts from the trace before it.
     """
 
     kind: ClassVar[str] = "critique_rethink"
-    by: Role = "reasoner"
-    """The role that criticises and rewrites."""
-    difficulty: Scorer = Field(default=_JUDGED, validate_default=True)
-    """Says easy (0), medium (1) or hard (2)."""
-    until: Verifier = Field(default="by_answer_kind", validate_default=True)
-    """What verifies each rewriting."""
     rounds: int = Field(default=3, ge=1)
     """At most so many rewritings of one trace."""
-    student: str = STUDENT
-    """For whom it is rewritten, as it is put to the teacher."""
-    version: int = Field(default=1, ge=1)
-    """Of the packaged prompts."""
-    temperature: float = Field(default=0.6, ge=0)
-    """0 is greedy."""
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    """Nucleus of the distribution that is drawn from."""
-    max_tokens: int = Field(default=16384, ge=1)
-    """A longer critique or rewriting is truncated."""
-    max_chars: int = Field(default=60_000, ge=2)
-    """Of a longer trace the teacher sees the beginning and the end, and that something is left out."""
 
     def rewrite(self, problem: Problem, trace: Trace, tools: Tools) -> Trace | Failure:
         """The fitted trace, or why there is none."""
@@ -124,21 +107,21 @@ class CritiqueRethink(Rewriter):
     def rewrite_all(self, pairs: Sequence[Pair], tools: Tools) -> list[Trace | Failure]:
         """Each pair's fitted trace; a round is asked for all open traces together."""
         current: list[Pair] = list(pairs)
-        labels = labelled(self.difficulty, current, tools)
+        labels = labelled(self, current, tools)
         for number in range(self.rounds):
             opened = [place for place, label in enumerate(labels) if label in _EDITS]
             if not opened:
                 break
             for place, trace in zip(opened, self._round([current[p] for p in opened], number, tools), strict=True):
                 current[place] = (current[place][0], trace)
-            again = labelled(self.difficulty, [current[place] for place in opened], tools)
+            again = labelled(self, [current[place] for place in opened], tools)
             for place, label in zip(opened, again, strict=True):
                 labels[place] = label
         return [_settled(tools, trace, label) for (_, trace), label in zip(current, labels, strict=True)]
 
     def _round(self, pairs: Sequence[Pair], number: int, tools: Tools) -> list[Trace]:
-        critiques = asked(self, pairs, [self._ask("critique", pair) for pair in pairs], f"critique/{number}", tools)
-        asks = [self._ask("rethink", pair, said.text) for pair, said in zip(pairs, critiques, strict=True)]
+        critiques = asked(self, pairs, [_ask(self, pair, "critique") for pair in pairs], f"critique/{number}", tools)
+        asks = [_ask(self, pair, "rethink", critique=_written(said)) for pair, said in zip(pairs, critiques, strict=True)]
         answers = asked(self, pairs, asks, f"rethink/{number}", tools)
         made = [edited(self, trace, said, "rethought", tools) for (_, trace), said in zip(pairs, answers, strict=True)]
         right = self._verified([(problem, new) for (problem, _), new in zip(pairs, made, strict=True)], tools)
@@ -149,9 +132,6 @@ class CritiqueRethink(Rewriter):
         verdicts = self.until.decide(whole, tools)
         return {t.id: t for (_, t), v in zip(whole, verdicts, strict=True) if v.outcome is Outcome.CORRECT}
 
-    def _ask(self, prompt: str, pair: Pair, critique: str = "") -> Ask:
-        return _filled(f"{prompt}-{self.version}", pair, self.student, self.max_chars, critique=critique)
-
 
 def _settled(tools: Tools, trace: Trace, label: float | None) -> Trace | Failure:
     if label == MEDIUM:
@@ -159,8 +139,10 @@ def _settled(tools: Tools, trace: Trace, label: float | None) -> Trace | Failure
     return _failed(tools, trace, "undecided_difficulty" if label is None else "never_medium")
 
 
-def labelled(scorer: Scorer, pairs: Sequence[Pair], tools: Tools) -> list[float | None]:
-    """The difficulty of each trace; None where it is undecided."""
+def labelled(part: Fitting, pairs: Sequence[Pair], tools: Tools) -> list[float | None]:
+    """The difficulty of each trace for the part's student; None where it is undecided."""
+    asks_for_whom = "student" in type(part.difficulty).model_fields
+    scorer = part.difficulty.model_copy(update={"student": part.student}) if asks_for_whom else part.difficulty
     scores = scorer.score_all([(problem, [trace]) for problem, trace in pairs], tools)
     return [score.value for [score] in scores]
 
@@ -212,10 +194,11 @@ def _written(answer: Completion) -> str:
     return "".join(solutions).replace(THINK_OPEN, "").replace(THINK_CLOSE, "").strip()
 
 
-def _filled(prompt: str, pair: Pair, student: str, max_chars: int, **more: str) -> Ask:
+def _ask(part: Fitting, pair: Pair, prompt: str, **more: str) -> Ask:
     problem, trace = pair
-    text = excerpt(trace.text, max_chars)
-    return Ask(user=packaged("stillwise.rewrite", prompt).filled(problem=problem.question, trace=text, student=student, **more))
+    text = excerpt(trace.text, part.max_chars)
+    filled = packaged("stillwise.rewrite", f"{prompt}-{part.version}").filled
+    return Ask(user=filled(problem=problem.question, trace=text, student=part.student, **more))
 
 
 def _failed(tools: Tools, trace: Trace, reason: str) -> Failure:

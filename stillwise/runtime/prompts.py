@@ -12,6 +12,9 @@ from typing import Any
 
 from stillwise.errors import UserError, nearest
 
+STUDENT = "a language model of a few billion parameters"
+"""How a student is named to a teacher or judge, unless the recipe says more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:

@@ -14,13 +14,12 @@ from pydantic import Field
 from stillwise.arrows import Ask, Completion, Request, Scorer, Tools
 from stillwise.parts import Role
 from stillwise.records import Finish, Problem, Sampling, Score, Trace, derive_seed, thinking_spans
-from stillwise.runtime.prompts import excerpt, only_object, packaged
+from stillwise.runtime.prompts import STUDENT, excerpt, only_object, packaged
 
 Rubric = Literal["verbosity", "verbosity_fit", "cognitive_difficulty", "difficulty"]
 HIGHEST: dict[Rubric, int] = {"verbosity": 9, "verbosity_fit": 9, "cognitive_difficulty": 9, "difficulty": 2}
 """Every scale begins at 0; of ``difficulty`` 0 is easy, 1 medium, 2 hard."""
 LABELS = ("easy", "medium", "hard")
-STUDENT = "a language model of a few billion parameters"
 _READ_CHARS = 4_000
 """A judgement stands at the end of an answer."""
 

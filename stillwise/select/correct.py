@@ -33,12 +33,6 @@ def level_counts(rows: Iterable[Row]) -> dict[int | None, int]:
     return {level: counts[level] for level in sorted(counts, key=lambda x: (x is None, x or 0))}
 
 
-def level_shares(rows: Iterable[Row]) -> dict[int | None, float]:
-    """The share of problems at each level, None for those without one; the shares add up to 1, no rows give no shares."""
-    counts = level_counts(rows)
-    return {level: count / sum(counts.values()) for level, count in counts.items()}
-
-
 class FirstCorrect(Selector):
     """The first correct trace of each problem, for each output by itself."""
 

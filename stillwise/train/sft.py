@@ -54,10 +54,3 @@ def _steps(part: SFT, rendered: Rendered, seed: int) -> list[list[list[Row]]]:
 
     require_rows(rendered.rows, rendered.dropped)
     return planned(part, [[row] for row in rendered.rows], seed)
-
-
-def planned_steps(part: SFT, examples: Sequence[Example], student: Path) -> int:
-    """How many optimiser steps this training would take: what a baseline of equal length sets as ``steps``."""
-    with folder.quiet():
-        rendered = _rendered(part, examples, folder.load_tokenizer(student))
-    return len(_steps(part, rendered, 0))

@@ -146,7 +146,7 @@ def run_metrics() -> dict[str, Any]:
         },
         "evaluation": evaluation,
         "comparison": sections.comparison_section("before", "after", evaluation),
-        "failures": sections.failures_section([Failure(step="read", item="3", reason="no_answer")]),
+        "failures": {"read": {"no_answer": 1}},
         "versions": {"stillwise": "0.1.0", "torch": "2.13.0", "python": "3.11"},
         "examples": sections.example_section(asked, outputs),
         "order": {"sampling": list(outputs), "evaluation": ["before", "after"]},

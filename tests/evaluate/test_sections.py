@@ -120,13 +120,6 @@ def test_long_texts_are_cut_in_the_middle_and_say_so() -> None:
     assert sections.shortened("short") == "short"
 
 
-def test_failures_count_by_step_and_reason() -> None:
-    failures = [
-        Failure(step=s, item="i", reason=r) for s, r in [("read", "no_answer"), ("read", "no_level"), ("read", "no_answer")]
-    ]
-    assert sections.failures_section(failures) == {"read": {"no_answer": 2, "no_level": 1}}
-
-
 def test_a_whole_run_is_byte_equal_when_built_again(run: dict[str, Any]) -> None:
     assert metrics.dumps(run_metrics()) == metrics.dumps(run)
 

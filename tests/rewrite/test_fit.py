@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stillwise.arrows import Request
-from stillwise.parts import builtin_catalogue, walk_parts
+from stillwise.parts import walk_parts
 from stillwise.records import AnswerKind, Failure, Outcome, Problem, Trace, thinking_spans
 from stillwise.rewrite.fit import CritiqueRethink, FitDifficulty
 from stillwise.score.judged import Judged
@@ -112,7 +112,12 @@ def test_a_trace_without_a_thought_stays_without_one() -> None:
 def test_the_default_judge_is_the_teacher_itself() -> None:
     judges = [part for part in walk_parts(FitDifficulty()) if isinstance(part, Judged)]
     assert [(judge.by, judge.rubric) for judge in judges] == [("reasoner", "difficulty")]
-    assert builtin_catalogue()
+
+
+def test_the_judge_is_asked_for_the_parts_student() -> None:
+    model = teacher(extend="\\boxed{42}", simplify="\\boxed{42}")
+    FitDifficulty(student="a very small model").rewrite(PROBLEM, trace("e", "easy"), tools_for(reasoner=model))
+    assert ["a very small model" in request.ask.user for request in model.model.requests] == [True, True]
 
 
 def test_rounds_go_on_until_medium() -> None:

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from stillwise.arrows import Row
 from stillwise.parts import inputs_of
-from stillwise.select.correct import CommonSubset, FirstCorrect, level_counts, level_shares
+from stillwise.select.correct import CommonSubset, FirstCorrect, level_counts
 
 
 def row(problem: str, output: str, index: int, outcome: str | None = "correct", level: int | None = 1) -> Row:
@@ -64,10 +64,8 @@ def test_common_subset_names_its_inputs_and_needs_one() -> None:
         CommonSubset(of=())
 
 
-def test_shares_count_problems_once_and_keep_unknown_levels() -> None:
+def test_counts_are_of_problems_and_keep_unknown_levels() -> None:
     rows = [row("a", "x", 0, level=5), row("a", "y", 0, level=5), row("b", "x", 0, level=1), row("c", "x", 0, level=None)]
     rows.append(row("d", "x", 0, level=1))
     assert level_counts(rows) == {1: 2, 5: 1, None: 1}
     assert list(level_counts(rows)) == [1, 5, None]
-    assert level_shares(rows) == {1: 0.5, 5: 0.25, None: 0.25}
-    assert level_shares([]) == {}

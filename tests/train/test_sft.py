@@ -13,7 +13,7 @@ from stillwise.errors import StillwiseError, UserError
 from stillwise.records import digest
 from stillwise.train.folder import whole_folder
 from stillwise.train.render import end_token, render
-from stillwise.train.sft import SFT, planned_steps
+from stillwise.train.sft import SFT
 from tests.train.conftest import CHATML, Heard, make_tokenizer, sums
 
 OPENING = CHATML.replace("assistant\\n' }}", "assistant\\n<think>\\n' }}")
@@ -205,10 +205,10 @@ def test_the_student_is_written_in_float32_with_everything_to_ask_it(
     assert figures["last_loss"] == pytest.approx(plain_loss(student, sums(2)), rel=0.02)
 
 
-def test_steps_override_epochs_and_can_be_planned(student: Path, tmp_path: Path, tools: Tools) -> None:
+def test_steps_override_epochs(student: Path, tmp_path: Path, tools: Tools) -> None:
     part = SFT(batch_tokens=200, epochs=3)
-    planned = planned_steps(part, sums(6), student)
-    assert train(part, sums(6), student, tmp_path / "a", tools)["steps"] == planned > 3
+    planned = train(part, sums(6), student, tmp_path / "a", tools)["steps"]
+    assert planned > 3
     matched = SFT(batch_tokens=200, steps=planned + 2)
     assert train(matched, sums(6), student, tmp_path / "b", tools)["steps"] == planned + 2
 
