@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 BanScope = Literal["generation", "thought"]
 BanMode = Literal["words", "token_ban"]
+Truncated = Literal["keep", "continue", "resample"]
+"""``keep`` leaves the answer truncated (its own outcome, never wrong); the others ask once more with a larger budget."""
 Target = Literal["full", "solution"]
 """What a student learns of a trace: ``<think>`` thought ``</think>`` and solution, or the solution's text only."""
 

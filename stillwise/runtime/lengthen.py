@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from stillwise.arrows import Ask, Caller, Completion, Metered, OnBatch, Request, Tools
+from stillwise.arrows import Ask, Caller, Completion, Metered, OnBatch, Request, Tools, Truncated
 from stillwise.records import Finish, derive_seed
-
-Truncated = Literal["keep", "continue", "resample"]
-"""``keep`` leaves the answer truncated (its own outcome, never wrong); the others ask once more with a larger budget."""
 
 
 def lengthened(tools: Tools, role: str, truncated: Truncated, extra_tokens: int) -> Tools:

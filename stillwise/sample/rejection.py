@@ -8,24 +8,20 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from stillwise.arrows import Ban, Paradigm, Progress, Sampled, Sampler, Tools, Verifier
-from stillwise.parts import Role
+from stillwise.arrows import Ban, Paradigm, Progress, Sampled, Sampler, Tools, Truncated, Verifier
+from stillwise.parts import Fields, Role
 from stillwise.records import Failure, Outcome, Problem, Sampling
-from stillwise.runtime.draw import draw_verified
-from stillwise.runtime.lengthen import Truncated, lengthened
 
 
-class Rejection(Sampler):
-    """Up to ``tries`` answers to each problem until one is verified correct (§4.1 of the curriculum distillation paper)."""
-
-    kind: ClassVar[str] = "rejection"
+class Draws(Fields):
+    """How a problem is answered, and how often."""
 
     by: Role
     """The role that answers."""
     paradigm: Paradigm
     """How it is asked."""
     tries: int = Field(default=4, ge=1)
-    """Answers per problem at most."""
+    """Answers per problem; with rejection, at most."""
     temperature: float = Field(default=0.6, ge=0)
     """0 is greedy."""
     top_p: float = Field(default=0.95, gt=0, le=1)
@@ -38,12 +34,27 @@ class Rejection(Sampler):
     """``keep`` truncated answers as such, ``continue`` them by prefill, or ``resample`` them with a larger budget; once."""
     extra_tokens: int = Field(default=16384, ge=1)
     """How much larger the budget is then."""
+
+    @property
+    def sampling(self) -> Sampling:
+        """What the fields say to a model."""
+        return Sampling(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k, max_tokens=self.max_tokens)
+
+
+class Rejection(Sampler, Draws):
+    """Up to ``tries`` answers to each problem until one is verified correct (§4.1 of the curriculum distillation paper)."""
+
+    kind: ClassVar[str] = "rejection"
+
     until: Verifier = Field(default="by_answer_kind", validate_default=True)
     """What decides that a problem needs no further try."""
 
     def sample(self, problems: Sequence[Problem], tools: Tools) -> Iterator[Sampled | Failure]:
         """Waves: try k for every unsolved problem, in the order of the problems; every attempt comes out, kept or not."""
-        sampling, tools = _sampling(self), lengthened(tools, self.by, self.truncated, self.extra_tokens)
+        from stillwise.runtime.draw import draw_verified
+        from stillwise.runtime.lengthen import lengthened
+
+        sampling, tools = self.sampling, lengthened(tools, self.by, self.truncated, self.extra_tokens)
         unsolved = list(problems)
         for index in range(self.tries):
             if not unsolved:
@@ -57,43 +68,24 @@ class Rejection(Sampler):
             unsolved = [problem for problem, one in zip(unsolved, checked, strict=True) if not _correct(one)]
 
 
-class All(Sampler):
+class All(Sampler, Draws):
     """Every try of every problem, each with its verdict, none discarded."""
 
     kind: ClassVar[str] = "all"
 
-    by: Role
-    """The role that answers."""
-    paradigm: Paradigm
-    """How it is asked."""
-    tries: int = Field(default=4, ge=1)
-    """Answers per problem."""
-    temperature: float = Field(default=0.6, ge=0)
-    """0 is greedy."""
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    """Nucleus of the distribution that is drawn from."""
-    top_k: int = Field(default=0, ge=0)
-    """0 keeps all tokens."""
-    max_tokens: int = Field(default=16384, ge=1)
-    """A longer answer is truncated, never correct."""
-    truncated: Truncated = "keep"
-    """``keep`` truncated answers as such, ``continue`` them by prefill, or ``resample`` them with a larger budget; once."""
-    extra_tokens: int = Field(default=16384, ge=1)
-    """How much larger the budget is then."""
     verify: Verifier = Field(default="by_answer_kind", validate_default=True)
     """What judges each answer."""
 
     def sample(self, problems: Sequence[Problem], tools: Tools) -> Iterator[Sampled | Failure]:
         """Try 0 of every problem, then try 1, …; within a try the order of the problems."""
-        sampling, tools = _sampling(self), lengthened(tools, self.by, self.truncated, self.extra_tokens)
+        from stillwise.runtime.draw import draw_verified
+        from stillwise.runtime.lengthen import lengthened
+
+        sampling, tools = self.sampling, lengthened(tools, self.by, self.truncated, self.extra_tokens)
         bar = tools.progress(tools.step, len(problems) * self.tries)
         for index in range(self.tries):
             wave = draw_verified(problems, self.paradigm, self.by, sampling, index, self.verify, tools, bar)
             yield from (_checked(p, one, self.paradigm, tools.step) for p, one in zip(problems, wave, strict=True))
-
-
-def _sampling(part: Rejection | All) -> Sampling:
-    return Sampling(temperature=part.temperature, top_p=part.top_p, top_k=part.top_k, max_tokens=part.max_tokens)
 
 
 def _label(tools: Tools, index: int, tries: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stillwise.parts import Fields
 
@@ -43,3 +43,25 @@ class Fit(Fields):
     """Precision of the forward and backward pass; the trained weights are float32 in both."""
     gradient_checkpointing: bool = False
     """Recomputes activations in the backward pass: less memory, about a third more time."""
+
+
+class SpanWeights(Fields):
+    """How much a token counts by where it stands; an example's own weight is multiplied in."""
+
+    prompt: float = Field(default=0.0, ge=0)
+    """The question and the template around it (but its first token, which nothing precedes)."""
+    thinking: float = Field(default=1.0, ge=0)
+    """The thought with its tags."""
+    solution: float = Field(default=1.0, ge=0)
+    """What follows the thought (all of an answer without one) and the token that ends the turn."""
+
+    @model_validator(mode="after")
+    def _some(self) -> SpanWeights:
+        if not self.prompt + self.thinking + self.solution:
+            raise ValueError("all weights are 0, so nothing would be learnt; give one of them a weight")
+        return self
+
+    @property
+    def even(self) -> bool:
+        """Whether the answer is learnt evenly and the prompt not at all."""
+        return (self.prompt, self.thinking, self.solution) == (0, 1, 1)

@@ -10,37 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import Field, model_validator
-
 from stillwise.arrows import Example
 from stillwise.errors import UserError
 from stillwise.models.opening import split_opened
-from stillwise.parts import Fields
 from stillwise.records import THINK_CLOSE, THINK_OPEN, thinking_spans
+from stillwise.train.fields import SpanWeights
 
 _ANSWER = "The answer is four."
-
-
-class SpanWeights(Fields):
-    """How much a token counts by where it stands; an example's own weight is multiplied in."""
-
-    prompt: float = Field(default=0.0, ge=0)
-    """The question and the template around it (but its first token, which nothing precedes)."""
-    thinking: float = Field(default=1.0, ge=0)
-    """The thought with its tags."""
-    solution: float = Field(default=1.0, ge=0)
-    """What follows the thought (all of an answer without one) and the token that ends the turn."""
-
-    @model_validator(mode="after")
-    def _some(self) -> SpanWeights:
-        if not self.prompt + self.thinking + self.solution:
-            raise ValueError("all weights are 0, so nothing would be learnt; give one of them a weight")
-        return self
-
-    @property
-    def even(self) -> bool:
-        """Whether the answer is learnt evenly and the prompt not at all."""
-        return (self.prompt, self.thinking, self.solution) == (0, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from stillwise.arrows import Example, Tools, Trainer
 from stillwise.parts import Role
 from stillwise.records import derive_seed
-from stillwise.train import folder
-from stillwise.train.fields import Fit
-from stillwise.train.render import Rendered, Row, SpanWeights, end_token, render, weighed
+from stillwise.train.fields import Fit, SpanWeights
+
+if TYPE_CHECKING:
+    from stillwise.train.render import Rendered, Row
 
 
 class SFT(Trainer, Fit):
@@ -32,7 +33,9 @@ class SFT(Trainer, Fit):
 
         Durations stand under ``timing``, apart from everything that equal runs repeat byte for byte.
         """
+        from stillwise.train import folder
         from stillwise.train.fit import figures, fitted, load_student
+        from stillwise.train.render import end_token
 
         began = time.monotonic()
         with folder.quiet(), folder.whole_folder(out) as aside:
@@ -46,6 +49,8 @@ class SFT(Trainer, Fit):
 
 
 def _rendered(part: SFT, examples: Sequence[Example], tokenizer: Any) -> Rendered:
+    from stillwise.train.render import render, weighed
+
     return weighed(render(examples, tokenizer, part.max_length), examples, tokenizer, part.span_weights)
 
 

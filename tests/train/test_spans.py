@@ -10,7 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from stillwise.arrows import Example, Tools
-from stillwise.train.render import Rendered, SpanWeights, render, weighed
+from stillwise.train.fields import SpanWeights
+from stillwise.train.render import Rendered, render, weighed
 from stillwise.train.sft import SFT
 from tests.train.conftest import CHATML, make_tokenizer, sums
 
