@@ -12,12 +12,12 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from stillwise.errors import RecipeError, UserError, nearest
-from stillwise.parts import Catalogue, Part, builtin_catalogue, inputs_of
+from stillwise.parts import Catalogue, Part, builtin_catalogue, traces_of
 from stillwise.recipe.faults import Document, Place, name_fault, parse_value, raise_all, read_document
 from stillwise.recipe.graph import check_graph
-from stillwise.recipe.schema import ARROWS, NEEDS, OUTPUT, PLAINEST, Binding, Method, Paper, Step, needed_by
+from stillwise.recipe.schema import ARROWS, NEEDS, OUTPUT, PLAINEST, Binding, Method, Paper, Published, Step, needed_by
 
-_TOP = ("paper", "about", "roles", "steps", "departures", "max_failure_rate", "extends", "change", "drop")
+_TOP = ("paper", "about", "roles", "steps", "departures", "published", "max_failure_rate", "extends", "change", "drop")
 _BOUND = ("roles", "problems", "benchmarks", "set")
 
 
@@ -372,11 +372,11 @@ def _recipe(document: Document, raw_steps: Sequence[_RawStep], name: str, contex
         if key not in _TOP:
             document.fault((key,), f"unknown key {key!r}; {nearest(str(key), _TOP)}")
     steps = [step for raw in raw_steps if (step := _step(document, raw, raw_steps, context)) is not None]
-    top = {key: data[key] for key in ("about", "roles", "departures", "max_failure_rate", "paper") if key in data}
+    top = {key: data[key] for key in ("about", "roles", "departures", "published", "max_failure_rate", "paper") if key in data}
     try:
         recipe = Method.model_validate({"name": name, **top, "steps": steps})
     except ValidationError as err:
-        document.validation(err, (), tuple(Paper.model_fields))
+        document.validation(err, (), (*Paper.model_fields, *Published.model_fields))
         return None
     if len(steps) == len(raw_steps):
         check_graph(document, recipe, [raw.place for raw in raw_steps])
@@ -395,7 +395,7 @@ def _step(document: Document, raw: _RawStep, steps: Sequence[_RawStep], context:
         document.validation(err, raw.place, _known_fields(catalogue, str(body.get("kind"))))
         return None
     # A selector that names its inputs itself depends on nothing else.
-    source = None if raw.arrow in ("select", "pair") and inputs_of(part) else _source(raw, steps, part)
+    source = None if raw.arrow in ("select", "pair") and traces_of(part) else _source(raw, steps, part)
     return Step(arrow=raw.arrow, name=raw.name, source=source, part=part)
 
 

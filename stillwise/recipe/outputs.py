@@ -135,6 +135,7 @@ def resolved_yaml(loaded: Loaded) -> str:
         "max_failure_rate": method.max_failure_rate,
         "steps": steps,
         "departures": list(method.departures),
+        **({"published": plain(method.published)} if method.published else {}),
     }
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
 

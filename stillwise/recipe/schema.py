@@ -96,6 +96,17 @@ class Paper(Fields):
     section: str | None = None
 
 
+class Published(Fields):
+    """One figure that the paper prints, for the recipe's page."""
+
+    what: str
+    """Student, data and measure."""
+    value: float | str
+    """As printed; several figures that belong together are one text (``57.3 (long: 53.3)``)."""
+    where: str
+    """The table or section that prints it, and how it was read where that was not in the paper itself."""
+
+
 class Step(Fields):
     """One step of the graph: an arrow, its part, the output's name and where the input comes from."""
 
@@ -166,6 +177,8 @@ class Method(Fields):
     roles: tuple[str, ...]
     steps: tuple[Step, ...]
     departures: tuple[str, ...] = ()
+    published: tuple[Published, ...] = ()
+    """What the paper reports, to stand beside what comes out here."""
     max_failure_rate: float = Field(default=0.5, ge=0, le=1)
     """The run stops when a larger share of a step's items fails (dropped by rule does not count)."""
 
