@@ -227,6 +227,8 @@ class Tools:
     """Opens a progress bar: (label, total)."""
     folders: Mapping[str, Path] = field(default_factory=dict)
     """Local folders of the step's roles that have one: what needs a model's weights, not its answers, loads from there."""
+    scores: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
+    """What the scoring steps that the part names found: step, then trace id, to score."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,6 +265,15 @@ class Scorer(Part):
 
 class Rewriter(Part):
     """A trace to an edited trace."""
+
+    @property
+    def only_correct(self) -> bool:
+        """Whether a step gives it the input's correct traces alone; else all of them."""
+        return True
+
+    def verifies(self, trace: Trace) -> bool:
+        """Whether an edited trace is verified again by the verifier that the part holds; else it goes on without a verdict."""
+        return True
 
     @abstractmethod
     def rewrite(self, problem: Problem, trace: Trace, tools: Tools) -> Trace | Failure:
@@ -341,6 +352,8 @@ class Row:
     outcome: str | None
     num_tokens: int | None
     sample_index: int
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """What the scoring steps that the part names found for this trace, by step; an undecided score is not there."""
 
 
 class Selector(Part):
@@ -425,13 +438,18 @@ class Example:
     """A worse answer to the same message, for trainers that learn from pairs."""
     beta: float | None = None
     """The pair's own beta (CogPO); None takes the objective's."""
+    label: float | None = None
+    """The number that somebody gave the answer, for trainers that learn to give it."""
+    problem: Problem | None = None
+    """What is asked, for trainers that judge the student's own answers; ``assistant`` is empty then."""
 
 
 class Trainer(Part):
     """Examples and a student's folder to a trained student's folder."""
 
-    learns_from: ClassVar[Literal["lessons", "pairs"]] = "lessons"
-    """What a recipe's step gives it: lessons of a curriculum, or pairs of a chosen and a rejected trace."""
+    learns_from: ClassVar[Literal["lessons", "pairs", "scores", "problems"]] = "lessons"
+    """What a recipe's step gives it: lessons of a curriculum, pairs of a chosen and a rejected trace, traces with a number,
+    or the run's problems alone."""
     instruction: str = INSTRUCTION
     """Appended to the question in the student's prompt; the same as in evaluation."""
 
@@ -468,6 +486,19 @@ class Regression(Part):
     @abstractmethod
     def per_item(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Values (B,) of B items."""
+
+
+class Reward(Part):
+    """What a student's own answer is worth while it is trained."""
+
+    weight: float = 1.0
+    """What the value is multiplied by before it is added to the other rewards."""
+    name: str = ""
+    """What it is called in figures; its kind where nothing is said."""
+
+    @abstractmethod
+    def values(self, pairs: Sequence[tuple[Problem, Trace]], tools: Tools) -> list[float | None]:
+        """One value for each answer, before the weight; None where nobody knows (the answer is then left out of its group)."""
 
 
 class Benchmark(Part):

@@ -36,8 +36,13 @@ class _InputMark:
     """Marks a string field that names an earlier step's output."""
 
 
+class _ScoresMark:
+    """Marks an input that is a scoring step's output."""
+
+
 Role = Annotated[str, _RoleMark]
 Input = Annotated[str, _InputMark]
+Scores = Annotated[str, _InputMark, _ScoresMark]
 
 
 class Fields(BaseModel):
@@ -158,6 +163,17 @@ def roles_of(value: Any) -> tuple[str, ...]:
 def inputs_of(value: Any) -> tuple[str, ...]:
     """The earlier outputs that a part names in its own fields, each once, in field order."""
     return tuple(dict.fromkeys(marked(value, _InputMark)))
+
+
+def scores_of(value: Any) -> tuple[str, ...]:
+    """Of the earlier outputs that a part names, those of scoring steps."""
+    return tuple(dict.fromkeys(marked(value, _ScoresMark)))
+
+
+def traces_of(value: Any) -> tuple[str, ...]:
+    """Of the earlier outputs that a part names, those that are no scores."""
+    scores = scores_of(value)
+    return tuple(name for name in inputs_of(value) if name not in scores)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stillwise.errors import nearest
-from stillwise.parts import inputs_of
+from stillwise.parts import inputs_of, scores_of, traces_of
 from stillwise.recipe.faults import Document, Place, name_fault
-from stillwise.recipe.schema import OUTPUT, Method, Step, needed_by
+from stillwise.recipe.schema import OUTPUT, Method, Step, names_inputs, needed_by
 
 
 def check_graph(document: Document, recipe: Method, places: Sequence[Place]) -> None:
@@ -35,7 +35,7 @@ def _check_names(document: Document, recipe: Method, step: Step, place: Place) -
 
 def _check_source(document: Document, step: Step, made: dict[str, Step], place: Place) -> None:
     needed = needed_by(step.arrow, step.part)
-    if needed is None or (step.arrow in ("select", "pair") and inputs_of(step.part)):
+    if needed is None or (step.arrow in ("select", "pair") and traces_of(step.part)):
         return
     fitting = [s.name for s in made.values() if OUTPUT[s.arrow] == needed]
     if step.source is None:
@@ -47,9 +47,13 @@ def _check_source(document: Document, step: Step, made: dict[str, Step], place: 
 
 
 def _check_inputs(document: Document, step: Step, made: dict[str, Step], place: Place) -> None:
+    scores = scores_of(step.part)
     for name in inputs_of(step.part):
         if name not in made:
             document.fault(place, f"no earlier step is called {name!r}; {nearest(name, made)}")
+        elif name in scores and OUTPUT[made[name].arrow] != "scores":
+            scoring = [each.name for each in made.values() if OUTPUT[each.arrow] == "scores"]
+            document.fault(place, f"{name!r} makes {OUTPUT[made[name].arrow]}, not scores; {nearest(name, scoring)}")
 
 
 def _check_roles(document: Document, recipe: Method, step: Step, made: dict[str, Step], place: Place) -> None:

@@ -21,6 +21,7 @@ _TOP = ("paper", "about", "roles", "steps", "departures", "published", "max_fail
 _BOUND = ("roles", "problems", "benchmarks", "set")
 
 
+_NO_FAMILY = ("bindings", "studies")
 NO_BINDING = "none"
 """The binding's name where there is none."""
 
@@ -54,18 +55,21 @@ def recipe_folder() -> Path:
 
 
 def known_recipes() -> dict[str, Path]:
-    """Names and files of the recipes that ship, sorted."""
-    return {path.stem: path for path in sorted(recipe_folder().glob("*.yaml"))}
+    """Names and files of the recipes that ship: those of the folder, sorted, then those of its subfolders (one paper's family)."""
+    folder = recipe_folder()
+    families = [path for path in sorted(folder.glob("*/*.yaml")) if path.parent.name not in _NO_FAMILY]
+    return {path.stem: path for path in (*sorted(folder.glob("*.yaml")), *families)}
 
 
 def find_recipe(name: str) -> Path:
-    """The file of a recipe given by path or by name; an unknown name gets the nearest known one."""
-    if name in known_recipes():
-        return known_recipes()[name]
+    """The file of a recipe given by path or by name (``family/name`` too); an unknown name gets the nearest known one."""
+    known = known_recipes()
+    if (found := known.get(name.rpartition("/")[2])) and name in (found.stem, f"{found.parent.name}/{found.stem}"):
+        return found
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or path.exists():
         return path
-    raise UserError(f"no recipe is called {name!r}; {nearest(name, known_recipes())} (or give the path of a YAML file)")
+    raise UserError(f"no recipe is called {name!r}; {nearest(name, known)} (or give the path of a YAML file)")
 
 
 def find_binding(recipe: str, binding: str) -> Path:

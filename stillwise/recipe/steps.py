@@ -30,7 +30,7 @@ from stillwise.arrows import (
     user_message,
 )
 from stillwise.errors import TooManyFailures, UserError
-from stillwise.parts import walk_parts
+from stillwise.parts import traces_of, walk_parts
 from stillwise.recipe.roles import student_path
 from stillwise.recipe.schema import Step
 from stillwise.recipe.work import (
@@ -90,14 +90,16 @@ def sample(work: Work, step: Step, folder: StepFolder) -> Facts:
 def rewrite(work: Work, step: Step, folder: StepFolder) -> Facts:
     """Edited traces of the input's correct traces, verified again by the verifier that the part holds."""
     part, problems, source = cast(Rewriter, step.part), by_id(work.problems), cast(str, step.source)
-    traces, tools = _correct(work, source), work.tools(step)
+    traces, tools = _correct(work, source) if part.only_correct else work.traces(source), work.tools(step)
     edited = part.rewrite_all([(problems[trace.problem_id], trace) for trace in traces], tools)
     kept = [item for item in edited if isinstance(item, Trace)]
     verifier = next((p for p in walk_parts(part) if isinstance(p, Verifier)), None)
-    owners = [problems[trace.problem_id] for trace in kept]
-    graded = verdicts_of(verifier, owners, kept, tools) if verifier else [None] * len(kept)
+    asked = [trace for trace in kept if verifier and part.verifies(trace)]
+    owners = [problems[trace.problem_id] for trace in asked]
+    found = verdicts_of(verifier, owners, asked, tools) if verifier else []
+    graded = {trace.id: verdict for trace, verdict in zip(asked, found, strict=True)}
     failures = [item for item in edited if isinstance(item, Failure)]
-    sampled = [Sampled(trace=trace, verdict=verdict) for trace, verdict in zip(kept, graded, strict=True)]
+    sampled = [Sampled(trace=trace, verdict=graded.get(trace.id)) for trace in kept]
     return _write_sampled(work, step, folder.path, [*sampled, *failures], len(traces))
 
 
@@ -150,7 +152,8 @@ def score(work: Work, step: Step, folder: StepFolder) -> Facts:
 
 def select(work: Work, step: Step, folder: StepFolder) -> Facts:
     """The rows that a selector keeps; it sees narrow columns only."""
-    rows = [row for name in step.reads for row in work.rows(name)]
+    named = traces_of(step.part) or (cast(str, step.source),)
+    rows = work.scored(step, [row for name in named for row in work.rows(name)])
     kept, dropped = cast(Selector, step.part).select(rows)
     if not kept:
         raise UserError(
@@ -173,7 +176,7 @@ def pair(work: Work, step: Step, folder: StepFolder) -> Facts:
 
 def curriculum(work: Work, step: Step, folder: StepFolder) -> Facts:
     """Lessons by stage, in training order."""
-    rows = tables.read(work.outputs[cast(str, step.source)].path / ROWS, Row)
+    rows = work.scored(step, tables.read(work.outputs[cast(str, step.source)].path / ROWS, Row))
     lessons = cast(Scheduler, step.part).schedule(rows, seed_for(work, step))
     tables.write(folder.path / LESSONS, lessons, Lesson)
     return {"lessons": len(lessons), "stages": list(dict.fromkeys(lesson.stage for lesson in lessons))}

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from stillwise.arrows import Caller, Contender, Graders, Progress, Row, Sampler, Tools
-from stillwise.parts import plain
+from stillwise.parts import plain, scores_of
 from stillwise.recipe.load import Loaded
 from stillwise.recipe.roles import OpenModel, identity, local_folder
 from stillwise.recipe.schema import Step
-from stillwise.records import Failure, Problem, Trace, Verdict, derive_seed, digest
+from stillwise.records import Failure, Problem, Score, Trace, Verdict, derive_seed, digest
 from stillwise.runtime import tables
 from stillwise.runtime.caller import JournalledCaller
 from stillwise.runtime.executor import Executor
 from stillwise.runtime.journal import Journal
 from stillwise.runtime.spending import Purse
 from stillwise.runtime.store import RunFolder, StepFolder
-from stillwise.runtime.tables import Judged
+from stillwise.runtime.tables import Judged, Scored
 
 TRACES, VERDICTS, FAILURES, PROBLEMS = "traces.parquet", "verdicts.parquet", "failures.parquet", "problems.parquet"
 ROWS, PAIRS, LESSONS, SCORES, STUDENT = "rows.parquet", "pairs.parquet", "lessons.parquet", "scores.parquet", "student"
@@ -79,7 +79,8 @@ class Work:
             callers=callers,
             graders=self.graders,
             progress=self.progress,
-            folders=self._folders(step) if step.arrow == "train" else {},
+            folders=self._folders(step) if step.arrow in ("train", "score") else {},
+            scores={name: self.scores(name) for name in scores_of(step.part)},
         )
 
     def _folders(self, step: Step) -> dict[str, Path]:
@@ -99,6 +100,8 @@ class Work:
         if step.arrow in ("sample", "verify", "rewrite", "select", "pair", "score", "probe"):
             outside = step.part.outside() if isinstance(step.part, Sampler) else ""
             return [problems_digest(self.problems), outside] if outside else problems_digest(self.problems)
+        if step.arrow == "train" and getattr(step.part, "learns_from", "") == "problems":
+            return problems_digest(self.problems)
         if step.arrow == "evaluate":
             changes = {name: plain(spec.changes) for name, spec in self.loaded.binding.benchmarks.items()}
             return [{name: problems_digest(held) for name, held in self.benchmarks.items()}, changes]
@@ -121,6 +124,15 @@ class Work:
     def verdicts(self, output: str) -> dict[str, Verdict]:
         """Verdicts of an output by trace id."""
         return {row.trace_id: row.verdict for row in tables.read(self.outputs[output].path / VERDICTS, Judged)}
+
+    def scores(self, output: str) -> dict[str, Score]:
+        """A scoring step's scores by trace id."""
+        return {row.trace_id: row.score for row in tables.read(self.outputs[output].path / SCORES, Scored)}
+
+    def scored(self, step: Step, rows: Sequence[Row]) -> list[Row]:
+        """The rows with what the scoring steps that this step's part names decided of them."""
+        found = {name: self.scores(name) for name in scores_of(step.part)}
+        return [replace(row, scores=_decided(found, row.trace_id)) for row in rows] if found else list(rows)
 
     def rows(self, output: str) -> list[Row]:
         """The narrow columns of an output."""
@@ -171,6 +183,11 @@ def _row(trace: Trace, output: str, level: int | None, verdicts: Mapping[str, Ve
         num_tokens=trace.num_tokens,
         sample_index=trace.sample_index,
     )
+
+
+def _decided(found: Mapping[str, Mapping[str, Score]], trace_id: str) -> dict[str, float]:
+    held = {name: scores[trace_id].value for name, scores in found.items() if trace_id in scores}
+    return {name: value for name, value in held.items() if value is not None}
 
 
 def seed_for(work: Work, step: Step, *names: str | int) -> int:

@@ -12,4 +12,5 @@ PARTS = PartTable(
     repetition="shape.Repetition",
     likelihood="likelihood.Likelihood",
     judged="judged.Judged",
+    given="given.Given",
 )
