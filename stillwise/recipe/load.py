@@ -55,7 +55,7 @@ def recipe_folder() -> Path:
 
 
 def known_recipes() -> dict[str, Path]:
-    """Names and files of the recipes that ship: those of the folder, sorted, then those of its subfolders (one paper's family)."""
+    """Names and files of the recipes that ship: sorted, those of its subfolders (families) last."""
     folder = recipe_folder()
     families = [path for path in sorted(folder.glob("*/*.yaml")) if path.parent.name not in _NO_FAMILY]
     return {path.stem: path for path in (*sorted(folder.glob("*.yaml")), *families)}
