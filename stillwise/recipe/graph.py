@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stillwise.errors import nearest
-from stillwise.parts import inputs_of, scores_of, traces_of
+from stillwise.parts import inputs_of, scores_of
 from stillwise.recipe.faults import Document, Place, name_fault
 from stillwise.recipe.schema import OUTPUT, Method, Step, names_inputs, needed_by
 
@@ -35,7 +35,7 @@ def _check_names(document: Document, recipe: Method, step: Step, place: Place) -
 
 def _check_source(document: Document, step: Step, made: dict[str, Step], place: Place) -> None:
     needed = needed_by(step.arrow, step.part)
-    if needed is None or (step.arrow in ("select", "pair") and traces_of(step.part)):
+    if needed is None or names_inputs(step.arrow, step.part):
         return
     fitting = [s.name for s in made.values() if OUTPUT[s.arrow] == needed]
     if step.source is None:

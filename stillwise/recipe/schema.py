@@ -21,7 +21,7 @@ from stillwise.arrows import (
     Trainer,
     Verifier,
 )
-from stillwise.parts import Fields, Part, inputs_of, roles_of
+from stillwise.parts import Fields, Part, inputs_of, roles_of, traces_of
 
 ARROWS: dict[str, type[Part]] = {
     "curate": Curator,
@@ -83,9 +83,15 @@ NEEDS: dict[str, Produces | None] = {
 
 
 def needed_by(arrow: str, part: Part) -> Produces | None:
-    """What a step of this arrow and part reads: a trainer says itself whether it learns from lessons or from pairs."""
+    """What a step of this arrow and part reads: a trainer says itself what it learns from. The run's problems need no output."""
     found: Produces | None = getattr(part, "learns_from", NEEDS[arrow])
-    return found
+    return None if found == "problems" else found
+
+
+def names_inputs(arrow: str, part: Part) -> bool:
+    """Whether a part itself says which outputs it reads, so that the step needs no ``from``."""
+    named = traces_of(part) if arrow in ("select", "pair") else inputs_of(part) if arrow == "train" else ()
+    return bool(named)
 
 
 class Paper(Fields):

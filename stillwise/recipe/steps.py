@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
@@ -188,11 +189,11 @@ def train(work: Work, step: Step, folder: StepFolder) -> Facts:
     role = step.roles[0]
     student, before = student_path(work.roles[role]), work.role_identity(role)
     stages, folders = [], []
-    for name, examples, failures in (_paired if part.learns_from == "pairs" else _taught)(work, step, part):
+    for name, examples, failures in _STAGES[part.learns_from](work, step, part):
         tools = work.tools(step, f"{step.name}.{name}")
         # A trainer's other roles (a teacher) decide the weights too.
         beside = [work.role_identity(name) for name in step.roles[1:]]
-        texts_of = [digest(e.user, e.assistant, e.weight, *((e.rejected, e.beta) if e.rejected else ())) for e in examples]
+        texts_of = [_text_digest(example) for example in examples]
         fingerprint = digest(part.fingerprint, texts_of, before, tools.seed, *beside)
         stage = work.folder.step(f"{step.name}.{name}", fingerprint)
         if not stage.finished():
@@ -204,6 +205,13 @@ def train(work: Work, step: Step, folder: StepFolder) -> Facts:
         stages.append(stage.facts)
         folders.append(str(stage.path.relative_to(work.folder.work)))
     return {"student": str(student.relative_to(work.folder.path)), "stages": stages, "weights": before, "folders": folders}
+
+
+def _text_digest(example: Example) -> str:
+    pair = (example.rejected, example.beta) if example.rejected else ()
+    label = () if example.label is None else (example.label,)
+    problem = () if example.problem is None else (asdict(example.problem),)
+    return digest(example.user, example.assistant, example.weight, *pair, *label, *problem)
 
 
 def evaluate(work: Work, step: Step, folder: StepFolder) -> Facts:
@@ -290,6 +298,38 @@ def _paired(work: Work, step: Step, part: Trainer) -> Iterator[Stage]:
     empty = [e for e in examples if not e.assistant or not e.rejected]
     failures = [Failure(step="train", item=e.id, reason="no_solution", detail="pair") for e in empty]
     yield "pairs", [e for e in examples if e not in empty], failures
+
+
+def _scored(work: Work, step: Step, part: Trainer) -> Iterator[Stage]:
+    """One stage of all traces that the scoring steps gave a number; undecided ones drop out."""
+    found = [(trace, score) for name in step.reads for trace, score in work.scores(name).items()]
+    texts, problems = _texts(work, {trace for trace, _ in found}), by_id(work.problems)
+    examples: list[Example] = []
+    failures: list[Failure] = []
+    for trace_id, score in found:
+        if score.value is None or trace_id not in texts:
+            reason = "undecided" if score.value is None else "no_trace"
+            failures.append(Failure(step="train", item=trace_id, reason=reason, detail=score.detail or ""))
+            continue
+        trace = texts[trace_id]
+        user = user_message(problems[trace.problem_id].question, part.instruction)
+        examples.append(Example(id=trace_id, user=user, assistant=trace.text, label=score.value))
+    yield "scores", examples, failures
+
+
+def _posed(work: Work, step: Step, part: Trainer) -> Iterator[Stage]:
+    """One stage of the run's problems, without answers."""
+    asked = [(problem, user_message(problem.question, part.instruction)) for problem in work.problems]
+    yield "problems", [Example(id=p.id, user=user, assistant="", problem=p) for p, user in asked], []
+
+
+_STAGES: dict[str, Callable[[Work, Step, Trainer], Iterator[Stage]]] = {
+    "lessons": _taught,
+    "pairs": _paired,
+    "scores": _scored,
+    "problems": _posed,
+}
+"""By what a trainer learns from."""
 
 
 def _texts(work: Work, wanted: set[str]) -> dict[str, Trace]:
