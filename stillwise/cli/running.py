@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,15 +92,25 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    # Loading classes makes many objects that all stay: looking for garbage among them is a twentieth of the time.
-    collecting = gc.isenabled()
+    with _hurried():
+        failed = sum(not _faultless(name, args) for name in args.files)
+    return UserError.exit_code if failed else 0
+
+
+@contextmanager
+def _hurried() -> Iterator[None]:
+    """Without what costs a tenth of a check: garbage among classes that all stay, plug-ins of pydantic among all packages."""
+    collecting, key = gc.isenabled(), "PYDANTIC_DISABLE_PLUGINS"
+    stated = os.environ.get(key)
+    os.environ[key] = stated or "__all__"
     gc.disable()
     try:
-        failed = sum(not _faultless(name, args) for name in args.files)
+        yield
     finally:
         if collecting:
             gc.enable()
-    return UserError.exit_code if failed else 0
+        if stated is None:
+            del os.environ[key]
 
 
 def _faultless(name: str, args: argparse.Namespace) -> bool:
