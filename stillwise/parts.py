@@ -10,12 +10,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from abc import ABC
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from types import ModuleType
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -26,6 +26,8 @@ from stillwise.records import digest
 BUILTIN_FOLDERS = ("sample", "verify", "rewrite", "select", "curriculum", "train", "evaluate", "problems", "score")
 """In the order in which kinds are looked for: what a recipe's steps seldom name comes last and is often not imported."""
 ENTRY_POINT_GROUP = "stillwise.parts"
+
+V = TypeVar("V")
 
 
 class _RoleMark:
@@ -174,6 +176,35 @@ def traces_of(value: Any) -> tuple[str, ...]:
     """Of the earlier outputs that a part names, those that are no scores."""
     scores = scores_of(value)
     return tuple(name for name in inputs_of(value) if name not in scores)
+
+
+Names = Callable[[str], tuple[str, ...]]
+"""A name to what stands in its place; a list of names takes all of them, a single name only one."""
+
+
+def renamed(value: V, inputs: Names, roles: Names) -> V:
+    """The same part with other names of earlier outputs and of model roles, nested parts' names too."""
+    if isinstance(value, tuple):
+        return cast(V, tuple(renamed(item, inputs, roles) for item in value))
+    if not isinstance(value, BaseModel):
+        return value
+    changes: dict[str, Any] = {}
+    for field in type(value).model_fields:
+        held = getattr(value, field)
+        names = next(
+            (f for mark, f in ((_InputMark, inputs), (_RoleMark, roles)) if field in _marked_fields(type(value), mark)), None
+        )
+        other = renamed(held, inputs, roles) if names is None else _renamed_names(held, names)
+        if other != held:
+            changes[field] = other
+    return cast(V, value.model_copy(update=changes) if changes else value)
+
+
+def _renamed_names(held: Any, names: Names) -> Any:
+    if isinstance(held, str):
+        found = names(held)
+        return found[0] if len(found) == 1 else held
+    return tuple(name for each in held for name in names(each)) if isinstance(held, tuple) else held
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from stillwise.errors import Fault, RecipeError, UserError, nearest
 Place = tuple[str | int, ...]
 
 STEP_DEPTH = 3
-"""A step's place is ``steps``, its number and its arrow."""
+"""A step's place is ``steps``, its number and its arrow; in a block of rounds as much again behind the block's."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -91,7 +91,8 @@ class Document:
         if above is not None:
             return self.written[above]
         # An unknown kind, or a field of something that has none, is found at the parent of what was written.
-        below = [at for at in self.written if at[:-1] == place and (at[-1] == "kind" or len(place) > STEP_DEPTH)]
+        inside = len(place) > STEP_DEPTH * (1 + (place[STEP_DEPTH : STEP_DEPTH + 1] == ("steps",)))
+        below = [at for at in self.written if at[:-1] == place and (at[-1] == "kind" or inside)]
         return self.written[below[-1]] if below else None
 
     def validation(self, err: ValidationError, at: Place, known: Sequence[str] = ()) -> None:

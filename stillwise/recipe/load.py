@@ -15,6 +15,8 @@ from stillwise.errors import RecipeError, UserError, nearest
 from stillwise.parts import Catalogue, Part, builtin_catalogue, traces_of
 from stillwise.recipe.faults import Document, Place, name_fault, parse_value, raise_all, read_document
 from stillwise.recipe.graph import check_graph
+from stillwise.recipe.raw import WORDS, RawStep, named_steps
+from stillwise.recipe.rounds import ROUNDS, Block, Rounds, unrolled
 from stillwise.recipe.schema import ARROWS, NEEDS, OUTPUT, PLAINEST, Binding, Method, Paper, Published, Step, needed_by
 
 _TOP = ("paper", "about", "roles", "steps", "departures", "published", "max_failure_rate", "extends", "change", "drop")
@@ -115,7 +117,7 @@ def load(
     document = _extended(read_document(path))
     # Faults of the command line belong to no line of the recipe, but are listed with its own.
     flags = Document(document.path, {}, {}, document.faults)
-    named = _named_steps(document)
+    named = named_steps(document)
     everything = [_apply(document, named, change, bound_document) for change in changes]
     everything += [_apply(document, named, override, flags) for override in overrides]
     recipe = _recipe(document, named, path.stem, context)
@@ -168,13 +170,15 @@ def _extended(document: Document, trail: tuple[Path, ...] = ()) -> Document:
     merged = Document(document.path, data, dict(document.lines), document.faults)
     if isinstance(data.get("steps"), list):
         # Faults of the steps themselves are noted when the merged steps are read.
-        steps = _named_steps(Document(document.path, data, {}))
+        steps = named_steps(Document(document.path, data, {}))
         changed = _change(merged, steps, document.data.get("change"))
         gone = _drop(merged, steps, document.data.get("drop"))
-        kept = [i for i in range(len(data["steps"])) if i not in gone]
-        data["steps"] = [data["steps"][i] for i in kept]
-        for step in (step for step in changed if step.index in kept):
-            _move_lines(merged, step, kept.index(step.index))
+        for step in gone:
+            step.holder[:] = [raw for raw in step.holder if not (isinstance(raw, dict) and raw.get(step.arrow) is step.body)]
+        for step in named_steps(Document(document.path, data, {})):
+            for each in changed:
+                if step.body is each.body:
+                    _move_lines(merged, each.name, step.place)
     return merged
 
 
@@ -204,7 +208,7 @@ def _beside(path: str, name: str) -> Path:
     return find_recipe(str(near) if written and name not in known_recipes() else name)
 
 
-def _change(document: Document, steps: Sequence[_RawStep], changes: Any) -> list[_RawStep]:
+def _change(document: Document, steps: Sequence[RawStep], changes: Any) -> list[RawStep]:
     """Merge into the bodies of steps; those that were changed."""
     if not isinstance(changes, dict):
         if changes is not None:
@@ -223,78 +227,27 @@ def _change(document: Document, steps: Sequence[_RawStep], changes: Any) -> list
     return changed
 
 
-def _drop(document: Document, steps: Sequence[_RawStep], names: Any) -> set[int]:
-    """The numbers of the steps to leave out."""
+def _drop(document: Document, steps: Sequence[RawStep], names: Any) -> list[RawStep]:
+    """The steps to leave out."""
     names = [names] if isinstance(names, str) else names or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         document.fault(("drop",), "needs a list of step names")
-        return set()
+        return []
     known = [s.name for s in steps]
     for i, name in enumerate(names):
         if name not in known:
             document.fault(("drop", i), f"no step is called {name!r}; {nearest(name, known)}")
-    return {s.index for s in steps if s.name in names}
+    return [s for s in steps if s.name in names]
 
 
-def _move_lines(document: Document, step: _RawStep, index: int) -> None:
+def _move_lines(document: Document, name: str, to: Place) -> None:
     """Faults in changed fields are found in the merged step; their lines are those of the change."""
-    head: Place = ("change", step.name)
+    head: Place = ("change", name)
     moved = {place[2:]: line for place, line in document.lines.items() if place[:2] == head and len(place) > 2}
-    document.lines.update({("steps", index, step.arrow, *rest): line for rest, line in moved.items()})
+    document.lines.update({(*to, *rest): line for rest, line in moved.items()})
 
 
-@dataclass
-class _RawStep:
-    index: int
-    arrow: str
-    name: str
-    body: dict[str, Any]
-
-    @property
-    def place(self) -> Place:
-        return ("steps", self.index, self.arrow)
-
-
-def _named_steps(document: Document) -> list[_RawStep]:
-    steps = document.data.get("steps")
-    if not isinstance(steps, list):
-        document.fault(("steps",), "needs a list of steps")
-        return []
-    found: list[_RawStep] = []
-    for i, raw in enumerate(steps):
-        step = _raw_step(document, i, raw)
-        if step is not None:
-            taken = [s.name for s in found]
-            if step.name in taken and "as" not in step.body:
-                step.name = f"{step.name}_{i}"
-            if step.name in taken:
-                document.fault((*step.place, "as"), f"two steps are called {step.name!r}")
-            found.append(step)
-    return found
-
-
-def _raw_step(document: Document, index: int, raw: Any) -> _RawStep | None:
-    if isinstance(raw, str):
-        raw = {raw: {}}
-        document.data["steps"][index] = raw
-    if not isinstance(raw, dict) or len(raw) != 1:
-        document.fault(("steps", index), f"needs exactly one step word; known: {', '.join(ARROWS)}")
-        return None
-    arrow, body = next(iter(raw.items()))
-    if arrow not in ARROWS:
-        document.fault(("steps", index, arrow), f"no step is called {arrow!r}; {nearest(str(arrow), ARROWS)}")
-        return None
-    body = {"kind": body} if isinstance(body, str) else {} if body is None else body
-    if not isinstance(body, dict):
-        document.fault(("steps", index, arrow), "needs a mapping of fields")
-        return None
-    raw[arrow] = body
-    if wrong := name_fault(body.get("as", arrow)):
-        document.fault(("steps", index, arrow, "as"), wrong)
-    return _RawStep(index, arrow, str(body.get("as", arrow)), body)
-
-
-def _apply(document: Document, steps: Sequence[_RawStep], override: Override, origin: Document) -> Override:
+def _apply(document: Document, steps: Sequence[RawStep], override: Override, origin: Document) -> Override:
     """Write an override into every step that it means; faults of it, now and later, are noted where it was written."""
     head, *rest = override.path.split(".")
     at: Place = ("set", override.path)
@@ -304,7 +257,7 @@ def _apply(document: Document, steps: Sequence[_RawStep], override: Override, or
         return replace(override, replaced=replaced)
     chosen, fields = _chosen(steps, head, rest)
     # A binding serves several recipes, so it may name an arrow that this one does not use.
-    if not chosen and (override.origin == "--set" or head not in ARROWS):
+    if not chosen and (override.origin == "--set" or head not in WORDS):
         words = [*(s.name for s in steps), *(s.arrow for s in steps), "max_failure_rate"]
         place = ".".join(override.path.split(".")[:3]) if head == "steps" else head
         origin.fault(at, f"no step is called {place!r}; {nearest(place, words)}")
@@ -324,10 +277,10 @@ def _apply(document: Document, steps: Sequence[_RawStep], override: Override, or
     return replace(override, replaced=replaced)
 
 
-def _chosen(steps: Sequence[_RawStep], head: str, rest: Sequence[str]) -> tuple[list[_RawStep], Sequence[str]]:
+def _chosen(steps: Sequence[RawStep], head: str, rest: Sequence[str]) -> tuple[list[RawStep], Sequence[str]]:
     """The steps that a path means and the path below them; ``steps.0.sample`` means one by number."""
     if head == "steps" and len(rest) >= 2 and rest[0].isdecimal():
-        return [s for s in steps if s.index == int(rest[0]) and s.arrow == rest[1]], rest[2:]
+        return [s for s in steps if not s.above and s.index == int(rest[0]) and s.arrow == rest[1]], rest[2:]
     return [s for s in steps if head in (s.name, s.arrow)], rest
 
 
@@ -370,24 +323,54 @@ def _key(holder: Any, field: str, at: Place) -> str | int:
     return int(field)
 
 
-def _recipe(document: Document, raw_steps: Sequence[_RawStep], name: str, context: Mapping[str, Any]) -> Method | None:
+def _recipe(document: Document, raw_steps: Sequence[RawStep], name: str, context: Mapping[str, Any]) -> Method | None:
     data = document.data
     for key in data:
         if key not in _TOP:
             document.fault((key,), f"unknown key {key!r}; {nearest(str(key), _TOP)}")
-    steps = [step for raw in raw_steps if (step := _step(document, raw, raw_steps, context)) is not None]
+    read = _read(document, raw_steps, context)
+    steps = [step for step, _ in read or ()]
     top = {key: data[key] for key in ("about", "roles", "departures", "published", "max_failure_rate", "paper") if key in data}
     try:
         recipe = Method.model_validate({"name": name, **top, "steps": steps})
     except ValidationError as err:
         document.validation(err, (), (*Paper.model_fields, *Published.model_fields))
         return None
-    if len(steps) == len(raw_steps):
-        check_graph(document, recipe, [raw.place for raw in raw_steps])
+    if read is not None:
+        check_graph(document, recipe, [place for _, place in read])
     return recipe
 
 
-def _step(document: Document, raw: _RawStep, steps: Sequence[_RawStep], context: Mapping[str, Any]) -> Step | None:
+def _read(document: Document, raw_steps: Sequence[RawStep], context: Mapping[str, Any]) -> list[tuple[Step, Place]] | None:
+    """Every step as it runs and where it was written, rounds written out; None where a step has faults of its own."""
+    found: dict[Place, Step | Rounds | None] = {}
+    for raw in raw_steps:
+        found[raw.place] = _rounds(document, raw) if raw.arrow == ROUNDS else _step(document, raw, raw_steps, context)
+    if any(held is None for held in found.values()):
+        return None
+    place_of = {held.name: place for place, held in found.items() if isinstance(held, Step)}
+    items: list[Step | Block] = []
+    for raw in raw_steps:
+        held = found[raw.place]
+        if isinstance(held, Rounds):
+            inner = [each for place, each in found.items() if place[: len(raw.place)] == raw.place and isinstance(each, Step)]
+            items.append(Block(held, inner))
+        elif isinstance(held, Step) and not raw.above:
+            items.append(held)
+    before = len(document.faults)
+    steps = unrolled(items, lambda step, what: document.fault(place_of[step.name], what))
+    return [(step, place_of[written.name]) for step, written in steps] if len(document.faults) == before else None
+
+
+def _rounds(document: Document, raw: RawStep) -> Rounds | None:
+    try:
+        return Rounds.model_validate({key: value for key, value in raw.body.items() if key != "as"})
+    except ValidationError as err:
+        document.validation(err, raw.place, (*Rounds.model_fields, "as"))
+        return None
+
+
+def _step(document: Document, raw: RawStep, steps: Sequence[RawStep], context: Mapping[str, Any]) -> Step | None:
     wired = ("as",) if NEEDS[raw.arrow] is None else ("as", "from")
     body = {key: value for key, value in raw.body.items() if key not in wired}
     if "kind" not in body and raw.arrow in PLAINEST:
@@ -403,11 +386,11 @@ def _step(document: Document, raw: _RawStep, steps: Sequence[_RawStep], context:
     return Step(arrow=raw.arrow, name=raw.name, source=source, part=part)
 
 
-def _source(raw: _RawStep, steps: Sequence[_RawStep], part: Part) -> str | None:
+def _source(raw: RawStep, steps: Sequence[RawStep], part: Part) -> str | None:
     needed = needed_by(raw.arrow, part)
     if needed is not None and "from" in raw.body:
         return str(raw.body["from"])
-    earlier = [s.name for s in steps if s.index < raw.index and OUTPUT[s.arrow] == needed]
+    earlier = [s.name for s in steps[: steps.index(raw)] if s.arrow != ROUNDS and OUTPUT[s.arrow] == needed]
     return earlier[-1] if earlier else None
 
 

@@ -41,6 +41,7 @@ from stillwise.recipe.work import FAILURES, FINDINGS, ROWS, SCORES, TRACES, VERD
 from stillwise.records import Failure, Problem, Trace
 from stillwise.runtime import tables
 from stillwise.runtime.files import disk_errors, sync_folder, whole_file, write_json, write_text
+from stillwise.runtime.store import file_name
 from stillwise.runtime.tables import Judged, Scored
 from stillwise.sample.rejection import All
 
@@ -74,7 +75,7 @@ def publish(
 
 def _remove_strangers(work: Work) -> None:
     """Tables of steps that the recipe no longer has must not lie beside the new ones."""
-    names = {f"{step.name}.parquet" for step in work.loaded.method.steps}
+    names = {f"{file_name(step.name)}.parquet" for step in work.loaded.method.steps}
     for kind in TABLES:
         for path in (work.folder.path / kind).glob("*.parquet"):
             if path.name not in names:
@@ -103,7 +104,7 @@ def _publish_traces(work: Work, step: Step) -> None:
     folder = work.outputs[step.name].path
     for name, source in TABLES.items():
         if (folder / source).is_file():
-            with whole_file(work.folder.path / name / f"{step.name}.parquet") as aside:
+            with whole_file(work.folder.path / name / f"{file_name(step.name)}.parquet") as aside:
                 shutil.copyfile(folder / source, aside)
 
 

@@ -12,7 +12,7 @@ from stillwise.recipe.load import Loaded
 from stillwise.recipe.run import HELD_OUT, HOLDOUT_EVERY, hold_out, problem_source, read_problems
 from stillwise.recipe.schema import Step
 from stillwise.records import Problem
-from stillwise.runtime.store import MANIFEST
+from stillwise.runtime.store import MANIFEST, file_name
 
 BYTES_PER_TOKEN = 8
 """On disk: about four bytes of text per token, once in the journal and once in the traces (both compressed: an upper bound)."""
@@ -142,7 +142,7 @@ def _bound(
         requests=requests,
         generated_tokens=requests * _number(part, "max_tokens", 0),
         trained_tokens=trained,
-        finished_before=len(list((out / "work" / step.name).glob(f"*/{MANIFEST}"))) if out else 0,
+        finished_before=len(list((out / "work" / file_name(step.name)).glob(f"*/{MANIFEST}"))) if out else 0,
     )
 
 

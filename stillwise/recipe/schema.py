@@ -65,6 +65,8 @@ OUTPUT: dict[str, Produces] = {
     "evaluate": "measures",
     "probe": "findings",
 }
+MODELS = ("train",)
+"""Steps whose names are roles for the steps after them."""
 NEEDS: dict[str, Produces | None] = {
     "curate": None,
     "sample": None,
@@ -190,7 +192,7 @@ class Method(Fields):
 
     def trained_roles(self) -> dict[str, str]:
         """Roles that the recipe itself makes: the name of a train step, and the step."""
-        return {step.name: step.name for step in self.steps if step.arrow == "train"}
+        return {step.name: step.name for step in self.steps if step.arrow in MODELS}
 
     @property
     def measures(self) -> bool:

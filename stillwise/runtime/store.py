@@ -24,6 +24,11 @@ from stillwise.runtime.files import disk_errors, file_digest, folder_files, writ
 MANIFEST = "done.json"
 
 
+def file_name(step: str) -> str:
+    """A step's name as a folder's or file's: the step ``exam/2`` of round 2 is ``exam.2`` there."""
+    return step.replace("/", ".")
+
+
 @dataclass(frozen=True)
 class StepFolder:
     """Where one step with one fingerprint keeps its output."""
@@ -100,7 +105,7 @@ class RunFolder:
 
     def step(self, name: str, fingerprint: str) -> StepFolder:
         """The folder of a step with this fingerprint (it may not exist yet)."""
-        return StepFolder(step=name, fingerprint=fingerprint, path=self.work / name / fingerprint)
+        return StepFolder(step=name, fingerprint=fingerprint, path=self.work / file_name(name) / fingerprint)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
