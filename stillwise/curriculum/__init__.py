@@ -6,4 +6,5 @@ PARTS = PartTable(
     __name__,
     stages="stages.Stages",
     single="stages.Single",
+    competence="competence.Competence",
 )

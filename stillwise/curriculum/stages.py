@@ -1,59 +1,23 @@
-"""Stages of lessons: which output's traces a student sees at which level, in which order, and how much of each it learns."""
+"""Stages of lessons: which output's traces a student sees, in which order, how often, and how the stages follow each other."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Collection, Sequence
+from itertools import cycle, islice
+from math import ceil
+from typing import ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from stillwise.arrows import Lesson, Row, Scheduler, Target
+from stillwise.curriculum.order import Order, Range, arranged, crossfaded, interleaved
+from stillwise.curriculum.take import Levels, Take, Taken, lessons, no_level, taken
 from stillwise.errors import UserError, nearest
-from stillwise.parts import Fields, Input
+from stillwise.parts import Fields, Input, Scores
 from stillwise.records import derive_seed
 
-Order = Literal["as_given", "shuffled", "easy_to_hard", "hard_to_easy"]
-UnknownLevel = Literal["drop", "take"]
-UNION = "union"
-
-
-def _as_range(value: Any) -> Any:
-    return (value, value) if isinstance(value, int) else value
-
-
-Levels = Annotated[tuple[int, int], BeforeValidator(_as_range)]
-"""Lowest and highest level, both included; one number stands for itself alone."""
-
-
-class Take(Fields):
-    """A share of one output's traces."""
-
-    from_: Input = Field(alias="from")
-    """The output whose traces are taken."""
-    levels: Levels | None = None
-    """Levels to take, both ends included; None takes all."""
-    target: Target = "solution"
-    """What the student learns of each trace: ``full`` includes the thought and its tags."""
-    unknown_level: UnknownLevel = "drop"
-    """What happens to a trace without a level where ``levels`` is set."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.levels and self.levels[0] > self.levels[1]:
-            raise ValueError(f"levels {list(self.levels)} run backwards; write [{self.levels[1]}, {self.levels[0]}]")
-        return self
-
-    def accepts(self, row: Row) -> bool:
-        """Whether this row belongs to the share."""
-        return row.output == self.from_ and self.admits(row.level)
-
-    def admits(self, level: int | None) -> bool:
-        """Whether a trace of this level belongs to the share."""
-        if self.levels is None:
-            return True
-        if level is None:
-            return self.unknown_level == "take"
-        return self.levels[0] <= level <= self.levels[1]
+Arrangement = Literal["as_given", "reversed", "union", "interleave", "linear_decay"]
+UNION, MIXED = "union", "mixed"
 
 
 class Stage(Fields):
@@ -64,19 +28,52 @@ class Stage(Fields):
     take: tuple[Take, ...] = Field(min_length=1)
     """The shares that make up the stage."""
     order: Order = "shuffled"
-    """The order of the lessons. Sorting by level keeps the shuffled order among equals and puts unknown levels last."""
+    """The order of the lessons. Sorting keeps the shuffled order among equals and puts what has no difficulty last."""
+    by: Scores | None = None
+    """The scoring step whose scores are the difficulty that orders go by; None goes by level."""
+    medium: Range | None = None
+    """Lowest and highest difficulty that count as medium, for ``medium_first``."""
+    passes: int = Field(default=1, ge=1)
+    """How often the lessons are listed, each time in a shuffle of its own; the trainer's epochs repeat the whole list."""
+    replay: float = Field(default=0.0, ge=0)
+    """Lessons of earlier stages that come again in this one, for each of its own; spread evenly, none twice while there are
+    others."""
+
+    @model_validator(mode="after")
+    def _medium(self) -> Self:
+        if (self.order == "medium_first") != (self.medium is not None):
+            raise ValueError(f"stage {self.name!r}: 'order: medium_first' and 'medium: [lowest, highest]' go together")
+        if self.medium and self.medium[0] > self.medium[1]:
+            raise ValueError(f"stage {self.name!r}: medium {list(self.medium)} runs backwards")
+        return self
+
+    def listed(self, rows: Sequence[Row], seed: int) -> list[Taken]:
+        """The stage's own lessons in their order, all passes."""
+        found = taken(self.name, self.take, rows)
+        each = [
+            arranged(self.name, found, self.order, seed, by=self.by, medium=self.medium or (0, 0), number=number)
+            for number in range(self.passes)
+        ]
+        return [one for held in each for one in held]
 
 
 class Stages(Scheduler):
-    """A curriculum as an ordered list of stages (Teach Small Models to Reason by Curriculum Distillation, §4.2)."""
+    """A curriculum as an ordered list of stages (Teach Small Models to Reason by Curriculum Distillation, §4.2).
+
+    Medium first and harder ones gradually (Thinking with DistilQwen, §3.3): a stage each, one after the other, with a
+    replay, or mixed into one by ``arrange: linear_decay``.
+    """
 
     kind: ClassVar[str] = "stages"
     stages: tuple[Stage, ...] = Field(min_length=1)
     """The stages in training order."""
     only: tuple[str, ...] = ()
     """Train these stages alone; empty trains all."""
-    arrange: Literal["as_given", "reversed", "union"] = "as_given"
-    """``reversed`` trains the last stage first; ``union`` shuffles all stages into one, called ``union``."""
+    arrange: Arrangement = "as_given"
+    """``reversed`` trains the last stage first; the others make one stage: ``union`` shuffles, ``interleave`` lets all stages
+    run side by side, ``linear_decay`` lets each fade into the next."""
+    overlap: float = Field(default=1.0, ge=0, le=1)
+    """How wide the fades of ``linear_decay`` are, as a share of what the stages' sizes allow; 0 is one after the other."""
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -93,24 +90,33 @@ class Stages(Scheduler):
         for stage in self.chosen:
             for take in stage.take:
                 if not any(take.admits(level) for level in levels):
-                    raise UserError(_nobody(stage, take, levels))
+                    raise UserError(no_level(stage.name, take, levels))
 
     @property
     def chosen(self) -> tuple[Stage, ...]:
         """The stages that are trained, in the order in which they are written."""
         return tuple(stage for stage in self.stages if not self.only or stage.name in self.only)
 
+    @property
+    def listings(self) -> int:
+        """How often at most a trace is listed: the passes of all chosen stages, replays counted."""
+        return sum(ceil(stage.passes * (1 + stage.replay)) for stage in self.chosen)
+
     def schedule(self, rows: Sequence[Row], seed: int) -> list[Lesson]:
         """Lessons stage by stage, in training order. The shuffle depends on seed, stage and trace only, not on row order.
 
-        Raises UserError where a share finds no trace, naming stage, output, levels asked for and levels present.
+        Raises UserError where a share finds no trace, naming stage, output, what was asked for and what is there.
         """
-        stages = self.chosen
         if self.arrange == "union":
-            pairs = [pair for stage in stages for pair in _taken(stage, rows)]
-            return _lessons(UNION, "shuffled", pairs, seed)
-        ordered = stages[::-1] if self.arrange == "reversed" else stages
-        return [lesson for stage in ordered for lesson in _lessons(stage.name, stage.order, _taken(stage, rows), seed)]
+            found = [one for stage in self.chosen for one in taken(stage.name, stage.take, rows) * stage.passes]
+            return lessons(UNION, arranged(UNION, found, "shuffled", seed))
+        listed = {stage.name: stage.listed(rows, seed) for stage in self.chosen}
+        if self.arrange == "interleave":
+            return lessons(MIXED, interleaved(list(listed.values())))
+        if self.arrange == "linear_decay":
+            return lessons(MIXED, crossfaded(list(listed.values()), self.overlap))
+        ordered = self.chosen[::-1] if self.arrange == "reversed" else self.chosen
+        return [lesson for i, stage in enumerate(ordered) for lesson in _with_replay(ordered[: i + 1], listed, seed)]
 
 
 class Single(Scheduler):
@@ -129,47 +135,16 @@ class Single(Scheduler):
     def schedule(self, rows: Sequence[Row], seed: int) -> list[Lesson]:
         """Lessons of the one stage, which is called ``single``; raises UserError where no trace is found."""
         take = Take.model_validate({"from": self.of, "levels": self.levels, "target": self.target})
-        stage = Stage(name="single", take=(take,), order=self.order)
-        return _lessons(stage.name, stage.order, _taken(stage, rows), seed)
+        return lessons("single", Stage(name="single", take=(take,), order=self.order).listed(rows, seed))
 
 
-Pair = tuple[Row, Take]
-
-
-def _taken(stage: Stage, rows: Sequence[Row]) -> list[Pair]:
-    pairs: list[Pair] = []
-    for take in stage.take:
-        found = [(row, take) for row in rows if take.accepts(row)]
-        if not found:
-            raise UserError(_not_selected(stage, take, rows))
-        pairs.extend(found)
-    return pairs
-
-
-def _lessons(stage: str, order: Order, pairs: Sequence[Pair], seed: int) -> list[Lesson]:
-    ordered = list(pairs)
-    if order != "as_given":
-        ordered.sort(key=lambda pair: derive_seed(seed, "curriculum", stage, pair[0].trace_id, pair[1].target))
-    if order in ("easy_to_hard", "hard_to_easy"):
-        sign = 1 if order == "easy_to_hard" else -1
-        ordered.sort(key=lambda pair: (pair[0].level is None, sign * (pair[0].level or 0)))
-    return [Lesson(stage=stage, trace_id=row.trace_id, target=take.target) for row, take in ordered]
-
-
-def _not_selected(stage: Stage, take: Take, rows: Iterable[Row]) -> str:
-    outputs = {row.output for row in rows}
-    if take.from_ not in outputs:
-        return f"{_place(stage, take)}: no selected trace comes from there; {nearest(take.from_, outputs)}"
-    return _nobody(stage, take, {row.level for row in rows if row.output == take.from_})
-
-
-def _nobody(stage: Stage, take: Take, levels: Collection[int | None]) -> str:
-    known = ", ".join(str(level) for level in sorted(x for x in levels if x is not None)) or "none"
-    unlevelled = " (and traces without a level)" if None in levels else ""
-    low, high = take.levels or (0, 0)
-    asked = f"level {low}" if low == high else f"levels {low} to {high}"
-    return f"{_place(stage, take)}: no trace has {asked}; levels present: {known}{unlevelled}. Change 'levels' or the problems."
-
-
-def _place(stage: Stage, take: Take) -> str:
-    return f"stage {stage.name!r}, share from {take.from_!r}"
+def _with_replay(stages: Sequence[Stage], listed: dict[str, list[Taken]], seed: int) -> list[Lesson]:
+    """The last of these stages, with what it replays of those before it."""
+    stage, mine = stages[-1], listed[stages[-1].name]
+    count = round(stage.replay * len(mine))
+    earlier = list(dict.fromkeys((row.trace_id, take.target) for each in stages[:-1] for row, take in listed[each.name]))
+    if not count or not earlier:
+        return lessons(stage.name, mine)
+    earlier.sort(key=lambda key: derive_seed(seed, "replay", stage.name, *key))
+    again = [Lesson(stage=stage.name, trace_id=trace, target=target) for trace, target in islice(cycle(earlier), count)]
+    return interleaved([lessons(stage.name, mine), again])

@@ -149,7 +149,7 @@ def _bound(
 def _trained(step: Step, num: int, loaded: Loaded) -> int:
     """Each stage sees each problem at most once per epoch, each row at most as long as it could be generated."""
     scheduler = loaded.method.step(step.source).part if step.source else None
-    stages = max(1, len(getattr(scheduler, "only", ()) or getattr(scheduler, "stages", ())))
+    stages = int(getattr(scheduler, "listings", 0) or getattr(scheduler, "passes", 1))
     longest = max((_number(s.part, "max_tokens", 0) for s in loaded.method.steps if s.arrow == "sample"), default=0)
     limit = min(longest, _number(step.part, "max_length", longest)) if longest else _number(step.part, "max_length", 0)
     return num * stages * _number(step.part, "epochs", 1) * limit
