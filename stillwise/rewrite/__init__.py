@@ -7,5 +7,11 @@ PARTS = PartTable(
     think_solution="solution.ThinkSolution",
     fit_difficulty="fit.FitDifficulty",
     critique_rethink="fit.CritiqueRethink",
+    by_difficulty="by_difficulty.ByDifficulty",
+    shortest_prefix="shortest.ShortestPrefix",
+    chunked="chunks.Chunked",
+    skip_chunks="chunks.SkipChunks",
     logical_units="segment.LogicalUnits",
+    attempts="attempts.Attempts",
+    first_solution="attempts.FirstSolution",
 )

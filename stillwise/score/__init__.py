@@ -10,7 +10,10 @@ PARTS = PartTable(
     length="shape.Length",
     structure="shape.Structure",
     repetition="shape.Repetition",
+    verbosity_by_length="verbosity.VerbosityByLength",
+    after_first="verbosity.AfterFirst",
     likelihood="likelihood.Likelihood",
     judged="judged.Judged",
     given="given.Given",
+    reward="reward.RewardScore",
 )
