@@ -61,11 +61,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _typed(argv: Sequence[str]) -> str:
-    """The command as it was typed, but for the output folder: runs into two folders have equal reports."""
-    words = list(argv)
-    for place, word in enumerate(words):
-        if word == "--out" and place + 1 < len(words):
-            words[place + 1] = "DIR"
-        elif word.startswith("--out="):
-            words[place] = "--out=DIR"
+    """The command as it was typed, but for where it runs and writes: runs into two folders have equal reports."""
+    words: list[str] = []
+    for before, word in zip(["", *argv], argv, strict=False):
+        if word == "--on" or before == "--on" or word.startswith("--on="):
+            continue
+        words.append("--out=DIR" if word.startswith("--out=") else "DIR" if before == "--out" else word)
     return shlex.join(["stillwise", *words])

@@ -55,7 +55,7 @@ def recipe_flags(parser: argparse.ArgumentParser) -> None:
 def machine_flags(parser: argparse.ArgumentParser) -> None:
     """Where a run goes, its seed and its threads."""
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run's folder; an interrupted run goes on")
-    parser.add_argument("--on", default="local", choices=["local"], help="where work runs")
+    parser.add_argument("--on", default="local", metavar="WHERE", help="where work runs: local, or ray[:ADDRESS] for a cluster")
     parser.add_argument("--seed", type=int, default=0, help="every random number derives from it (default 0)")
     parser.add_argument(
         "--threads", type=not_negative, default=0, metavar="N", help="torch threads (default: 0, the machine's cores)"

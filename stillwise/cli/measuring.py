@@ -54,7 +54,11 @@ def _evaluate(args: argparse.Namespace) -> int:
     from stillwise.recipe.measure import measure
     from stillwise.recipe.summary import closing_lines
 
-    say(closing_lines(measure(_request(args), args.out, seed=args.seed, threads=args.threads, progress=mode_of(args))))
+    say(
+        closing_lines(
+            measure(_request(args), args.out, seed=args.seed, threads=args.threads, progress=mode_of(args), on=args.on)
+        )
+    )
     return 0
 
 

@@ -82,6 +82,7 @@ def _run(args: argparse.Namespace) -> int:
         benchmarks=benchmarks_of(args),
         traces=traces_of(args),
         threads=args.threads,
+        on=args.on,
         progress=mode_of(args),
         until=args.until,
         budget=args.budget,
@@ -167,6 +168,6 @@ def _study(args: argparse.Namespace) -> int:
     from stillwise.recipe.study import run_study
 
     mode = mode_of(args)
-    run = run_study(args.study, args.out, seeds=args.seeds, threads=args.threads, progress=mode, table=args.table)
+    run = run_study(args.study, args.out, seeds=args.seeds, threads=args.threads, progress=mode, table=args.table, on=args.on)
     print(run.markdown)
     return 0

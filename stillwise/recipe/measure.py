@@ -19,6 +19,7 @@ from stillwise.recipe.run import EVALUATION, Options, Result, run
 from stillwise.recipe.schema import PLAINEST, BenchmarkSet, Binding, Method, Paper, Step
 from stillwise.recipe.work import Seeds
 from stillwise.runtime.progress import Mode
+from stillwise.runtime.where import LOCAL
 
 ROLE = "student"
 MADE = ("gym", "micro")
@@ -94,11 +95,13 @@ def _samples(protocol: Protocol | None, name: str | None, fields: Mapping[str, A
     return protocol.samples_for(descriptions().get(name or ""))
 
 
-def measure(request: Measure, out: Path, *, seed: int = 0, threads: int = 0, progress: Mode | None = None) -> Result:
+def measure(
+    request: Measure, out: Path, *, seed: int = 0, threads: int = 0, progress: Mode | None = None, on: str = LOCAL
+) -> Result:
     """Sample and grade; leaves metrics.json and report.html in ``out``."""
     first = next(iter(request.benchmarks.values()))
     binding = Binding(roles={ROLE: request.model}, problems=first.source, benchmarks=dict(request.benchmarks))
-    options = Options(out=out, seeds=Seeds(run=seed), threads=threads, progress=progress, command=request.command)
+    options = Options(out=out, seeds=Seeds(run=seed), threads=threads, on=on, progress=progress, command=request.command)
     return run(Loaded(_method(request), binding, NO_BINDING, (), EVALUATION), options)
 
 

@@ -27,13 +27,13 @@ from stillwise.recipe.schema import BenchmarkSet, Binding, Method, Step
 from stillwise.recipe.steps import RUNNERS
 from stillwise.recipe.work import Seeds, Work
 from stillwise.records import Failure, Problem, digest
-from stillwise.runtime.executor import Local
 from stillwise.runtime.files import disk_errors, write_text
 from stillwise.runtime.graders import GraderPool
 from stillwise.runtime.journal import Journal
 from stillwise.runtime.progress import Display, Mode
 from stillwise.runtime.spending import PAID, Purse
 from stillwise.runtime.store import RunFolder, StepFolder
+from stillwise.runtime.where import LOCAL, check_on, graders_for, open_executor
 
 HOLDOUT_EVERY = 10
 """Without benchmarks, every tenth problem (by its id's hash) is held out to measure on."""
@@ -58,6 +58,8 @@ class Options:
     seeds: Seeds = field(default_factory=Seeds)
     threads: int = 0
     """Torch threads; 0 takes the machine's cores (at most eight)."""
+    on: str = LOCAL
+    """Where work runs: ``local``, or ``ray[:ADDRESS]``; the bytes are the same."""
     budget: Decimal | None = None
     """What calls of servers with a price may cost in all, over every run into this folder; then the run stops."""
     progress: Mode | None = None
@@ -81,6 +83,7 @@ class Result:
 
 def run(loaded: Loaded, options: Options) -> Result:
     """Run every step that is not finished yet and publish the outputs into ``options.out``."""
+    check_on(options.on)
     bound = bound_to(loaded, options)
     _check_until(bound, options.until)
     check_bindings(needed_roles(bound), bound.binding.roles)
@@ -96,10 +99,11 @@ def run(loaded: Loaded, options: Options) -> Result:
         (folder.work / COMPLETE).unlink(missing_ok=True)
         if options.publish:
             write_text(folder.work / METHOD, bound.method.name + "\n")
+        threads = options.threads or default_threads()
+        executor = open_executor(options.on, threads)
+        stack.callback(executor.release)
         journal = Journal(folder.work / "journal.sqlite")
         stack.callback(journal.close)
-        executor = Local()
-        stack.callback(executor.release)
         display = stack.enter_context(Display(mode=options.progress))
         graders = stack.enter_context(GraderPool())
         work = Work(
@@ -107,11 +111,11 @@ def run(loaded: Loaded, options: Options) -> Result:
             folder=folder,
             executor=executor,
             journal=journal,
-            graders=graders,
+            graders=graders_for(executor, graders),
             progress=display.open,
             roles=dict(bound.binding.roles),
             seeds=options.seeds,
-            threads=options.threads or default_threads(),
+            threads=threads,
             purse=Purse.of(options.budget, sum(amounts.get(PAID, 0) for amounts in journal.ledger().values())),
             problems=problems,
             benchmarks=benchmarks,

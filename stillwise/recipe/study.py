@@ -23,6 +23,7 @@ from stillwise.recipe.scales import read_scales, run_scales
 from stillwise.recipe.work import Seeds
 from stillwise.runtime.files import write_json, write_text
 from stillwise.runtime.progress import Mode
+from stillwise.runtime.where import LOCAL
 
 SEEDED = ("curriculum", "train", "evaluate")
 
@@ -94,6 +95,7 @@ def run_study(
     threads: int = 0,
     progress: Mode | None = None,
     table: Path | None = None,
+    on: str = LOCAL,
 ) -> StudyResult:
     """Train and measure every student with every seed; finished ones are found. Writes study.json and study.md.
 
@@ -107,7 +109,7 @@ def run_study(
     if is_of_scales(path):
         if seeds is not None:
             raise UserError(f"--seeds: {path.stem} is a study of scales, which trains nobody; each scale runs once")
-        options = Options(out=out, threads=threads, progress=progress)
+        options = Options(out=out, threads=threads, on=on, progress=progress)
         return _finished(*run_scales(path, out, options), table)
     study = read_study(path)
     if seeds is not None and seeds < 1:
@@ -116,9 +118,8 @@ def run_study(
     for seed in range(seeds or study.seeds):
         steps: dict[str, int] = {}
         for label, student in study.students.items():
-            metrics = _one(
-                study, label, student, seed, steps, Options(out=out, threads=threads, progress=progress, publish=False)
-            )
+            options = Options(out=out, threads=threads, on=on, progress=progress, publish=False)
+            metrics = _one(study, label, student, seed, steps, options)
             steps[label] = _total_steps(metrics)
             rows[label].append(metrics["evaluation"][student.measure])
     command = f"stillwise study {path.stem}"

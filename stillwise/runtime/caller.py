@@ -24,10 +24,11 @@ REPLAYED_AT_ONCE = 256
 class Generate:
     """Runs one planned batch on the worker that holds the model."""
 
-    opener: Opener
+    opener: Opener[Model]
 
     def __call__(self, batch: tuple[Request, ...], executor: Executor) -> list[Completion]:
-        return executor.hold(self.opener).generate(batch)
+        model: Model = executor.hold(self.opener)
+        return model.generate(batch)
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class JournalledCaller:
     """Implements ``arrows.Caller``: what is already in the journal is read, the rest generated and committed."""
 
     step: str
-    opener: Opener
+    opener: Opener[Model]
     executor: Executor
     journal: Journal
     purse: Purse = field(default_factory=Purse)

@@ -1,21 +1,22 @@
 """Where work runs: an executor maps picklable work over shards and holds costly resources for its workers.
 
-Two verbs so far: ``map`` and ``hold``. ``exchange`` (grouping across shards) and ``gang`` (training across processes) join
-them with the first step that needs more than one process; nothing above this folder may know which executor runs.
+``Local`` is this process; ``ray_executor.RayExecutor`` is a cluster. Nothing above this folder may know which one runs: the
+same work, cut into the same shards, gives the same bytes on both.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
-
-from stillwise.models.model import Model
 
 S = TypeVar("S")
 S_contra = TypeVar("S_contra", contravariant=True)
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -27,22 +28,25 @@ class Done(Generic[R]):
 
 
 class Work(Protocol[S_contra, R_co]):
-    """A frozen picklable value that turns a shard into a result on a worker."""
+    """A frozen picklable value that turns a shard into a result on a worker.
+
+    Work that needs a model names its opener in a field ``opener``: a cluster then sends it to the replicas of that model.
+    """
 
     def __call__(self, shard: S_contra, executor: Any, /) -> R_co: ...
 
 
-class Opener(Protocol):
-    """A frozen picklable recipe for a model; equal openers share one loaded model on a worker."""
+class Opener(Protocol[T_co]):
+    """A frozen picklable recipe for a costly resource; equal openers share one on a worker."""
 
-    def __call__(self) -> Model: ...
+    def __call__(self) -> T_co: ...
 
     def __hash__(self) -> int: ...
 
 
 @runtime_checkable
 class Closing(Protocol):
-    """A model with something to end."""
+    """A resource with something to end."""
 
     def close(self) -> None:
         """End it."""
@@ -51,11 +55,15 @@ class Closing(Protocol):
 class Executor(Protocol):
     """Runs work somewhere."""
 
+    @property
+    def slots(self) -> int:
+        """Shards of plain work that are worked on at once: cutting work finer than some times this gains nothing."""
+
     def map(self, work: Work[S, R], shards: Sequence[S]) -> Iterator[Done[R]]:
         """Results as they come; an exception in the work ends the iteration with that exception."""
 
-    def hold(self, opener: Opener) -> Model:
-        """The worker's one copy of a model, opened at first use."""
+    def hold(self, opener: Opener[T]) -> T:
+        """The one copy of a resource, opened at first use; where workers hold it, something that asks them."""
 
     def release(self) -> None:
         """Let go of everything held."""
@@ -65,22 +73,35 @@ class Executor(Protocol):
 class Local:
     """This process: shards one after another, so a local model has the machine's cores to itself."""
 
-    _held: dict[Opener, Model] = field(default_factory=dict)
+    _held: dict[Opener[Any], Any] = field(default_factory=dict)
+
+    @property
+    def slots(self) -> int:
+        """One shard at a time."""
+        return 1
 
     def map(self, work: Work[S, R], shards: Sequence[S]) -> Iterator[Done[R]]:
         """Results in the order of the shards."""
         for index, shard in enumerate(shards):
             yield Done(index, work(shard, self))
 
-    def hold(self, opener: Opener) -> Model:
-        """The one copy of this model in this process."""
+    def hold(self, opener: Opener[T]) -> T:
+        """The one copy in this process."""
         if opener not in self._held:
             self._held[opener] = opener()
-        return self._held[opener]
+        held: T = self._held[opener]
+        return held
 
     def release(self) -> None:
-        """Forget all models; those that hold connections or threads end them."""
-        for model in self._held.values():
-            if isinstance(model, Closing):
-                model.close()
+        """Forget everything; what holds connections, threads or processes ends them."""
+        for held in self._held.values():
+            if isinstance(held, Closing):
+                held.close()
         self._held.clear()
+
+
+def cut(items: Sequence[S], parts: int, least: int = 1) -> list[Sequence[S]]:
+    """At most so many ranges of the items, in order, lengths differing by one at most, each of at least ``least`` items."""
+    count = max(1, min(parts, len(items) // max(1, least)))
+    bounds = [len(items) * number // count for number in range(count + 1)]
+    return [items[begin:end] for begin, end in itertools.pairwise(bounds)] if items else []
