@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from pydantic import Field
 
@@ -37,6 +37,34 @@ _EDITS: Mapping[float, tuple[str, str]] = {EASY: ("extend", "extended"), HARD: (
 _JUDGED = {"kind": "judged", "rubric": "difficulty", "by": "reasoner"}
 
 Pair = tuple[Problem, Trace]
+
+
+class Writing(Protocol):
+    """A rewriter that lets a role write."""
+
+    @property
+    def kind(self) -> str:
+        """Its kind."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What decides its outputs."""
+
+    @property
+    def by(self) -> str:
+        """The role that writes."""
+
+    @property
+    def temperature(self) -> float:
+        """0 is greedy."""
+
+    @property
+    def top_p(self) -> float:
+        """Nucleus of the distribution that is drawn from."""
+
+    @property
+    def max_tokens(self) -> int:
+        """A longer text is truncated."""
 
 
 class Fitting(Fields):
@@ -121,7 +149,7 @@ class CritiqueRethink(Rewriter, Fitting):
 
     def _round(self, pairs: Sequence[Pair], number: int, tools: Tools) -> list[Trace]:
         critiques = asked(self, pairs, [_ask(self, pair, "critique") for pair in pairs], f"critique/{number}", tools)
-        asks = [_ask(self, pair, "rethink", critique=_written(said)) for pair, said in zip(pairs, critiques, strict=True)]
+        asks = [_ask(self, pair, "rethink", critique=written(said)) for pair, said in zip(pairs, critiques, strict=True)]
         answers = asked(self, pairs, asks, f"rethink/{number}", tools)
         made = [edited(self, trace, said, "rethought", tools) for (_, trace), said in zip(pairs, answers, strict=True)]
         right = self._verified([(problem, new) for (problem, _), new in zip(pairs, made, strict=True)], tools)
@@ -147,9 +175,7 @@ def labelled(part: Fitting, pairs: Sequence[Pair], tools: Tools) -> list[float |
     return [score.value for [score] in scores]
 
 
-def asked(
-    part: FitDifficulty | CritiqueRethink, pairs: Sequence[Pair], asks: Sequence[Ask], turn: str, tools: Tools
-) -> list[Completion]:
+def asked(part: Writing, pairs: Sequence[Pair], asks: Sequence[Ask], turn: str, tools: Tools) -> list[Completion]:
     """The teacher's answers in the order of the asks."""
     sampling = Sampling(temperature=part.temperature, top_p=part.top_p, max_tokens=part.max_tokens)
     seeds = [derive_seed(tools.seed, tools.step, part.by, part.kind, turn, trace.id) for _, trace in pairs]
@@ -158,13 +184,13 @@ def asked(
     return tools.callers[part.by].complete(requests, lambda places, _: bar.advance(len(places))) if requests else []
 
 
-def edited(part: FitDifficulty | CritiqueRethink, trace: Trace, answer: Completion, edit: str, tools: Tools) -> Trace | Failure:
+def edited(part: Writing, trace: Trace, answer: Completion, edit: str, tools: Tools) -> Trace | Failure:
     """The trace with the answer as its thought (or as its text, where it had no thought), or why there is none."""
     if answer.failure:
         return _failed(tools, trace, answer.failure)
     if answer.finish is Finish.LENGTH:
         return _failed(tools, trace, "truncated")
-    body = _written(answer)
+    body = written(answer)
     found = last_boxed(body)
     if not found:
         return _failed(tools, trace, "no_answer")
@@ -187,7 +213,7 @@ def edited(part: FitDifficulty | CritiqueRethink, trace: Trace, answer: Completi
     return new.signed(part.kind, part.fingerprint)
 
 
-def _written(answer: Completion) -> str:
+def written(answer: Completion) -> str:
     """What the teacher wrote after its own thinking; tags of a thought inside it would end the student's."""
     whole = answer.opened + answer.text
     solutions = [whole[span.start : span.end] for span in thinking_spans(whole) if span.kind == "solution"]
