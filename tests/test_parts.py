@@ -36,7 +36,10 @@ ARROWS = [
 PARTS = sorted(builtin_catalogue().parts.values(), key=lambda part: part.kind)
 # Values for fields that take no arbitrary word; everything else is made up from the annotation.
 PLAIN: Mapping[type, tuple[Any, ...]] = {bool: (True, False), int: (1, 2, 3), float: (0.5, 0.25, 1.0), str: ("a", "b")}
-EXAMPLES: Mapping[str, Mapping[str, Any]] = {"benchmark": {"name": "math500"}}
+EXAMPLES: Mapping[str, Mapping[str, Any]] = {
+    "benchmark": {"name": "math500"},
+    "mixture": {"of": [{"from": "a", "share": 1.0}]},
+}
 
 
 def each_part() -> pytest.MarkDecorator:

@@ -6,7 +6,11 @@ PARTS = PartTable(
     __name__,
     first_correct="correct.FirstCorrect",
     common_subset="correct.CommonSubset",
+    target_aware="target_aware.TargetAware",
+    suited_length="suited_length.SuitedLength",
     right_wrong="pairs.RightWrong",
     cogpo="pairs.CogPO",
     length_contrast="pairs.LengthContrast",
+    mixture="mixture.Mixture",
+    over_parent="rewritten.OverParent",
 )
