@@ -13,7 +13,7 @@ from pydantic import Field
 
 from stillwise.arrows import Example, Preference, Tools, Trainer
 from stillwise.errors import StillwiseError, UserError
-from stillwise.parts import Role
+from stillwise.parts import Role, walk_parts
 from stillwise.records import derive_seed
 from stillwise.train import folder, loop
 from stillwise.train.fields import Fit
@@ -61,7 +61,7 @@ class Pairwise(Trainer, Fit):
             check_head(model, rendered.rows[0], len(tokenizer))
             betas = {e.id: e.beta for e in examples if e.beta is not None}
             cost = PairCost(objective=self.objective, vocab=len(tokenizer), betas=betas, max_drop=self.max_chosen_drop)
-            if self.objective.needs_reference or self.max_chosen_drop is not None:
+            if _needs_reference(self.objective) or self.max_chosen_drop is not None:
                 cost.reference.update(_reference(model, cost, steps))
             points = fitted(self, model, steps, tools, cost, self.kind)
             folder.save_student(model, student, aside, end_token(tokenizer))
@@ -70,6 +70,11 @@ class Pairwise(Trainer, Fit):
         found = figures(rendered, steps, points, time.monotonic() - began)
         both = [[step, beside["chosen_logprob"], beside["rejected_logprob"]] for step, beside in found["parts"]]
         return {**found, "pairs": len(units), "chosen_logprob": watched, "pair_curve": both}
+
+
+def _needs_reference(objective: Preference) -> bool:
+    """Whether a loss, or one that it holds, reads a reference's log-probabilities."""
+    return any(part.needs_reference for part in walk_parts(objective) if isinstance(part, Preference))
 
 
 def _units(examples: Sequence[Example], tokenizer: Any, max_length: int) -> tuple[list[tuple[Row, Row]], Rendered]:

@@ -11,6 +11,7 @@ import pytest
 from stillwise.arrows import Preference, Regression
 from stillwise.errors import StillwiseError
 from stillwise.parts import builtin_catalogue
+from stillwise.train.losses.joint import WithSFT
 from stillwise.train.losses.preference import DPO, KTO, ORPO, REDI, DPOVariant, Pairs, SimPO
 from stillwise.train.losses.regression import MSE, Huber, SoftBCE, Standard, bradley_terry
 
@@ -21,6 +22,7 @@ LOSSES: tuple[Preference, ...] = (
     REDI(),
     REDI(damping=0.5),
     KTO(),
+    WithSFT(of=ORPO()),
 )
 
 
@@ -131,6 +133,31 @@ def test_a_missing_reference_is_refused() -> None:
                 loss.per_pair(bare)
         else:
             assert len(loss.per_pair(bare)) == 2
+
+
+def test_a_loss_with_sft_adds_the_mean_nll_of_the_chosen_answer() -> None:
+    one = pairs([-4.0], [-6.0])
+    alone = float(DPO(beta=0.4).per_pair(one)[0])
+    assert float(WithSFT(of=DPO(beta=0.4)).per_pair(one)[0]) == pytest.approx(alone + 0.3 * 1.0)
+    assert WithSFT(of=DPO(beta=0.4)).beta == 0.4
+    assert WithSFT(of=ORPO()).beta is None
+    with pytest.raises(StillwiseError, match="reference"):
+        WithSFT().per_pair(pairs(reference_chosen_B=None, reference_rejected_B=None))
+
+
+def test_orpo_of_three_tokens_is_its_closed_form_and_raises_the_chosen_answer() -> None:
+    import torch
+
+    chosen = torch.tensor([-0.3 - 0.2 - 0.7], dtype=torch.float64, requires_grad=True)
+    rejected = torch.tensor([-1.1 - 0.4 - 0.9], dtype=torch.float64)
+    three = torch.tensor([3.0], dtype=torch.float64)
+    loss = ORPO(weight=1.0).per_pair(
+        Pairs(chosen_B=chosen, rejected_B=rejected, chosen_tokens_B=three, rejected_tokens_B=three)
+    )
+    p, q = math.exp(-0.4), math.exp(-0.8)
+    assert float(loss) == pytest.approx(0.4 - math.log(sigma(math.log(p / (1 - p)) - math.log(q / (1 - q)))))
+    (slope,) = torch.autograd.grad(loss.sum(), chosen)
+    assert float(slope) < 0
 
 
 def test_orpo_stays_finite_where_text_is_certain() -> None:
