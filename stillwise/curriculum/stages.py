@@ -123,28 +123,34 @@ class Single(Scheduler):
     """One stage from one output: the single-stage students (Teach Small Models to Reason by Curriculum Distillation, §4.1)."""
 
     kind: ClassVar[str] = "single"
-    of: Input
-    """The output whose traces are taken."""
+    of: Input | None = None
+    """The output whose traces are taken; None takes all that were selected."""
     levels: Levels | None = None
     """Levels to take, both ends included; None takes all, unknown levels too."""
     target: Target = "solution"
     """What the student learns of each trace: ``full`` includes the thought and its tags."""
+    spans: str = ""
+    """Of the target only spans of this kind are learnt, the others are read; empty: all of it."""
     order: Order = "shuffled"
     """The order of the lessons."""
 
     def schedule(self, rows: Sequence[Row], seed: int) -> list[Lesson]:
         """Lessons of the one stage, which is called ``single``; raises UserError where no trace is found."""
-        take = Take.model_validate({"from": self.of, "levels": self.levels, "target": self.target})
-        return lessons("single", Stage(name="single", take=(take,), order=self.order).listed(rows, seed))
+        outputs = [self.of] if self.of else list(dict.fromkeys(row.output for row in rows))
+        how = {"levels": self.levels, "target": self.target, "spans": self.spans}
+        take = tuple(Take.model_validate({"from": output, **how}) for output in outputs)
+        return lessons("single", Stage(name="single", take=take, order=self.order).listed(rows, seed))
 
 
 def _with_replay(stages: Sequence[Stage], listed: dict[str, list[Taken]], seed: int) -> list[Lesson]:
     """The last of these stages, with what it replays of those before it."""
     stage, mine = stages[-1], listed[stages[-1].name]
     count = round(stage.replay * len(mine))
-    earlier = list(dict.fromkeys((row.trace_id, take.target) for each in stages[:-1] for row, take in listed[each.name]))
+    earlier = list(
+        dict.fromkeys((r.trace_id, take.target, take.spans) for each in stages[:-1] for r, take in listed[each.name])
+    )
     if not count or not earlier:
         return lessons(stage.name, mine)
     earlier.sort(key=lambda key: derive_seed(seed, "replay", stage.name, *key))
-    again = [Lesson(stage=stage.name, trace_id=trace, target=target) for trace, target in islice(cycle(earlier), count)]
+    again = [Lesson(stage=stage.name, trace_id=t, target=target, spans=s) for t, target, s in islice(cycle(earlier), count)]
     return interleaved([lessons(stage.name, mine), again])

@@ -79,6 +79,8 @@ class Take(Fields):
     """Conditions on scores, all of which must hold: scoring step to a value, or to [lowest, highest]."""
     target: Target = "solution"
     """What the student learns of each trace: ``full`` includes the thought and its tags."""
+    spans: str = ""
+    """Of the target only spans of this kind are learnt, the others are read (``chunk``, ``question``, …); empty: all of it."""
     unknown_level: Unknown = "drop"
     """What happens to a trace without a level where ``levels`` is set."""
 
@@ -121,7 +123,7 @@ def taken(stage: str, shares: Sequence[Take], rows: Sequence[Row]) -> list[Taken
 
 def lessons(stage: str, found: Iterable[Taken]) -> list[Lesson]:
     """The traces as lessons of a stage."""
-    return [Lesson(stage=stage, trace_id=row.trace_id, target=take.target) for row, take in found]
+    return [Lesson(stage=stage, trace_id=row.trace_id, target=take.target, spans=take.spans) for row, take in found]
 
 
 def no_level(stage: str, take: Take, levels: Iterable[int | None]) -> str:

@@ -48,7 +48,7 @@ from stillwise.recipe.work import (
     by_id,
     seed_for,
 )
-from stillwise.records import Failure, Outcome, Trace, digest
+from stillwise.records import Failure, Outcome, Span, Trace, digest
 from stillwise.runtime import tables
 from stillwise.runtime.draw import verdicts as verdicts_of
 from stillwise.runtime.store import StepFolder
@@ -211,7 +211,8 @@ def _text_digest(example: Example) -> str:
     pair = (example.rejected, example.beta) if example.rejected else ()
     label = () if example.label is None else (example.label,)
     problem = () if example.problem is None else (asdict(example.problem),)
-    return digest(example.user, example.assistant, example.weight, *pair, *label, *problem)
+    learnt = ([(span.start, span.end) for span in example.learnt],) if example.learnt else ()
+    return digest(example.user, example.assistant, example.weight, *pair, *label, *problem, *learnt)
 
 
 def evaluate(work: Work, step: Step, folder: StepFolder) -> Facts:
@@ -350,5 +351,20 @@ def _examples(
             failures.append(Failure(step="train", item=trace.id, reason="no_solution", detail=lesson.target))
             continue
         user = user_message(problems[trace.problem_id].question, part.instruction)
-        examples.append(Example(id=trace.id, user=user, assistant=target.strip(), weight=lesson.weight))
+        name = digest(trace.id, lesson.spans) if lesson.spans else trace.id
+        examples.append(Example(id=name, user=user, assistant=target.strip(), weight=lesson.weight, learnt=learnt))
+        learnt = _learnt(trace, target, lesson.spans)
+        if lesson.spans and not learnt:
+            failures.append(Failure(step="train", item=trace.id, reason="no_spans", detail=lesson.spans))
+            continue
     return examples, failures
+
+
+def _learnt(trace: Trace, target: str, kind: str) -> tuple[Span, ...]:
+    """The trace's spans of a kind as ranges of the target, which is stripped and may be the trace's end alone."""
+    if not kind:
+        return ()
+    begin = trace.text.rfind(target) + len(target) - len(target.lstrip())
+    size = len(target.strip())
+    ranges = [(max(0, s.start - begin), min(size, s.end - begin)) for s in trace.spans if s.kind == kind]
+    return tuple(Span(kind=kind, start=start, end=end) for start, end in ranges if start < end)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from stillwise.arrows import Example, Lesson, Pair, Row, Scaffold
+from stillwise.arrows import Lesson, Pair, Row, Scaffold
 from stillwise.errors import CorruptOutput, UserError
 from stillwise.records import AnswerKind, Failure, Finish, Outcome, Problem, Sampling, Score, Signature, Span, Trace, Verdict
 from stillwise.runtime.files import whole_file
@@ -73,8 +73,7 @@ COLUMNS: Mapping[type[Any], Mapping[str, Column]] = {
     Scored: {"trace_id": "string", **_SCORE},
     Failure: dict.fromkeys(("step", "item", "reason", "detail"), "string"),
     Pair: {**dict.fromkeys(("problem_id", "chosen", "rejected", "gap"), "string"), "beta": "float64", "margin": "float64"},
-    Lesson: {"stage": "string", "trace_id": "string", "target": "string", "weight": "float64"},
-    Example: {**dict.fromkeys(("id", "user", "assistant", "rejected"), "string"), "weight": "float64", "beta": "float64"},
+    Lesson: {**dict.fromkeys(("stage", "trace_id", "target", "spans"), "string"), "weight": "float64"},
     Row: {
         **dict.fromkeys(("trace_id", "problem_id", "output"), "string"),
         "level": "int64",
@@ -89,7 +88,9 @@ COLUMNS: Mapping[type[Any], Mapping[str, Column]] = {
     },
 }
 
-ADDED: Mapping[type[Any], frozenset[str]] = {Trace: frozenset({"num_thinking_tokens"})}
+JOINED: Mapping[type[Any], frozenset[str]] = {Row: frozenset({"scores", "domain"})}
+"""Fields that no table holds: they are joined to the records from other tables whenever these are read."""
+ADDED: Mapping[type[Any], frozenset[str]] = {Trace: frozenset({"num_thinking_tokens"}), Lesson: frozenset({"spans"})}
 """Columns with a default that came later: a table without them is read as well."""
 
 

@@ -109,6 +109,8 @@ def _weighed(row: Row, example: Example, tokenizer: Any, spans: SpanWeights) -> 
     places = tokenizer(target, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
     answer = [spans.thinking if place < begins else spans.solution for place, _ in places]
     weights = (*answer, spans.solution if solution else spans.thinking)
+    if row.weights:
+        weights = tuple(weight * own for weight, own in zip(weights, row.weights, strict=True))
     if not spans.prompt:
         return replace(row, weights=weights)
     return replace(row, start=1, weights=(*[spans.prompt] * (row.start - 1), *weights))
@@ -116,7 +118,7 @@ def _weighed(row: Row, example: Example, tokenizer: Any, spans: SpanWeights) -> 
 
 def render(examples: Sequence[Example], tokenizer: Any, max_length: int) -> Rendered:
     """Rows in the order of the examples. Dropped, never cut: ``too_long``, ``empty_target``, ``several_thoughts``,
-    ``template_closes_thought``, ``end_token_inside``."""
+    ``template_closes_thought``, ``end_token_inside``, ``no_weight`` (no token begins in what is learnt)."""
     if not examples:
         return Rendered(rows=(), dropped={})
     end = end_token(tokenizer)
@@ -133,8 +135,26 @@ def render(examples: Sequence[Example], tokenizer: Any, max_length: int) -> Rend
         if reason:
             dropped[example.id] = reason
         else:
-            rows.append(Row(id=example.id, ids=ids, start=len(prompt), weight=example.weight))
-    return Rendered(rows=tuple(rows), dropped=dropped)
+            learnt = _within(example, text or "", tokenizer)
+            rows.append(Row(id=example.id, ids=ids, start=len(prompt), weight=example.weight, weights=learnt))
+    dropped.update({row.id: "no_weight" for row in rows if not row.num_weighted})
+    return Rendered(rows=tuple(row for row in rows if row.num_weighted), dropped=dropped)
+
+
+def _within(example: Example, target: str, tokenizer: Any) -> tuple[float, ...]:
+    """1 for each token that begins inside a learnt range, else 0; the end token goes with the text's end. () for all alike."""
+    if not example.learnt:
+        return ()
+    if not tokenizer.is_fast:
+        raise UserError(
+            "learning spans needs a tokenizer that tells where its tokens stand (tokenizer.json); this one does not"
+        )
+    # A template may begin or close the thought itself; the target ends like the example's text in any case.
+    shift = len(target) - len(example.assistant)
+    ranges = [(span.start + shift, span.end + shift) for span in example.learnt]
+    places = tokenizer(target, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    inside = [float(any(start <= place < end for start, end in ranges)) for place, _ in places]
+    return (*inside, float(any(end >= len(target) for _, end in ranges)))
 
 
 def _texts(example: Example, tokenizer: Any) -> tuple[str, str | None]:
