@@ -18,6 +18,7 @@ from stillwise.runtime.graders import GraderPool
 from stillwise.score.rethink import rethink_rates
 from stillwise.verify.dispatch import ByAnswerKind
 from stillwise.verify.maths import Maths
+from tools import real_traces
 
 pytestmark = pytest.mark.realdata
 Real = Callable[[str], Path]
@@ -91,3 +92,9 @@ def test_answers_that_must_not_act(real: Real, tmp_path: Path, monkeypatch: pyte
     assert not any(row["expected"] for row in hostile)
     assert all(verdict.outcome is not Outcome.CORRECT for verdict in found)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_page_of_what_was_found_is_what_is_found(real: Real) -> None:
+    data = real("traces_qwq32b_riddles.jsonl").parent
+    page = Path(__file__).parents[2] / "docs" / "real-traces.md"
+    assert page.read_text(encoding="utf8") == real_traces.written(real_traces.read(data), data)
