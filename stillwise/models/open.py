@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from stillwise.errors import UserError, nearest
 from stillwise.models.http_spec import HTTP_SCHEMES, Teacher
 from stillwise.models.model import Model
 from stillwise.models.weights import cached_folder, check_folder, is_hub_id, model_folder
+from stillwise.records import digest
 
 SCHEMES = ("transformers", "micro", "scripted", "http", "https", "openai", "teacher")
+WRITER = "writer"
+"""Of the embedded world, but no model: ``micro:writer`` is a program."""
 LATER = ("vllm",)
 BATCH_TOKENS = 131_072
 """Tokens that the local back end's cache may hold at once (prompt and answer of all live rows)."""
@@ -34,6 +39,8 @@ def open_model(
         from stillwise.models.scripted import scripted_model
 
         return scripted_model(Path(rest), binding)
+    if scheme == "micro" and rest == WRITER:
+        return micro_writer(binding)
     from stillwise.models.transformers import TransformersModel
 
     path = str(_micro_folder(rest)) if scheme == "micro" else rest
@@ -59,10 +66,11 @@ def check_binding(binding: str, *, fetch: bool) -> None:
 
 
 def binding_folder(binding: str) -> Path | None:
-    """The folder of a local model, or of a hub id's local copy; None for a server, a script, or an id not fetched yet."""
+    """The folder of a local model, or of a hub id's local copy; None for a server, a script, an id not fetched yet, and the
+    embedded writer, which is a program."""
     scheme, rest = split_binding(binding)
     if scheme == "micro":
-        return _micro_folder(rest)
+        return None if rest == WRITER else _micro_folder(rest)
     if scheme != "transformers":
         return None
     return cached_folder(rest) if is_hub_id(rest) else Path(rest).expanduser()
@@ -91,10 +99,35 @@ def split_binding(binding: str) -> tuple[str, str]:
     return scheme, rest
 
 
+def micro_writer(binding: str) -> Model:
+    """The embedded writer behind the interface of a model; it counts tokens as the embedded models do."""
+    from stillwise.micro import writer
+    from stillwise.models.scripted import ScriptedModel
+
+    def count(text: str) -> int:
+        return len(_micro_tokenizer().encode(text, add_special_tokens=False).ids)
+
+    return ScriptedModel(lambda request: writer.write(request.ask.user), name=binding, revision=writer_identity(), count=count)
+
+
+def writer_identity() -> str:
+    """A digest of what the embedded writer writes: its name and its version."""
+    from stillwise.micro.writer import VERSION
+
+    return digest("micro", WRITER, VERSION)
+
+
+@cache
+def _micro_tokenizer() -> Any:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(_micro_folder("reasoner") / "tokenizer.json"))
+
+
 def _micro_folder(name: str) -> Path:
     """The shipped checkpoints are data of the package; their folder is read, no code of it is needed."""
     folder = Path(__file__).parents[1] / "micro" / "models"
     known = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
     if name not in known:
-        raise UserError(f"no micro model is called {name!r}; {nearest(name, known)}")
+        raise UserError(f"no micro model is called {name!r}; {nearest(name, [*known, WRITER])}")
     return folder / name

@@ -9,7 +9,7 @@ from pathlib import Path
 from stillwise.errors import UserError
 from stillwise.models.http_spec import HTTP_SCHEMES, Teacher
 from stillwise.models.model import Model
-from stillwise.models.open import binding_folder, check_binding, open_model, split_binding
+from stillwise.models.open import WRITER, binding_folder, check_binding, open_model, split_binding, writer_identity
 from stillwise.models.weights import folder_digest
 from stillwise.records import digest
 from stillwise.runtime.files import file_digest
@@ -34,7 +34,7 @@ def local_folder(binding: str) -> Path | None:
 def student_path(binding: str) -> Path:
     """What a trainer loads: a local folder, or the hub id as a path."""
     scheme, rest = split_binding(binding)
-    if scheme not in ("transformers", "micro"):
+    if scheme not in ("transformers", "micro") or (scheme, rest) == ("micro", WRITER):
         raise UserError(f"the student {binding!r} cannot be trained: give a transformers folder or a hub id")
     return local_folder(binding) or Path(rest)
 
@@ -45,6 +45,8 @@ def identity(binding: str) -> str:
     if folder is not None:
         return folder_digest(folder)
     scheme, rest = split_binding(binding)
+    if (scheme, rest) == ("micro", WRITER):
+        return writer_identity()
     if scheme in HTTP_SCHEMES:
         return Teacher.of(binding).identity
     script = Path(rest)
