@@ -412,6 +412,8 @@ class Lesson:
     trace_id: str
     target: Target
     weight: float = 1.0
+    spans: str = ""
+    """Of the target only the trace's spans of this kind are learnt, the others are read; empty: all of it."""
 
 
 class Scheduler(Part):
@@ -421,8 +423,6 @@ class Scheduler(Part):
         """Raises UserError where the levels of the problems already say that a lesson will find nobody; nothing by default."""
 
     @abstractmethod
-    spans: str = ""
-    """Of the target only the trace's spans of this kind are learnt, the others are read; empty: all of it."""
     def schedule(self, rows: Sequence[Row], seed: int) -> list[Lesson]:
         """Lessons in training order; the stages appear in the order in which they are trained."""
 
@@ -444,6 +444,9 @@ class Example:
     """The number that somebody gave the answer, for trainers that learn to give it."""
     problem: Problem | None = None
     """What is asked, for trainers that judge the student's own answers; ``assistant`` is empty then."""
+    learnt: tuple[Span, ...] = ()
+    """The ranges of ``assistant`` that are learnt, the rest is read only; empty: all of it. The turn's end belongs to a range
+    that reaches to the end of the text."""
 
 
 class Trainer(Part):
@@ -453,9 +456,6 @@ class Trainer(Part):
     """What a recipe's step gives it: lessons of a curriculum, pairs of a chosen and a rejected trace, traces with a number,
     or the run's problems alone."""
     instruction: str = INSTRUCTION
-    learnt: tuple[Span, ...] = ()
-    """The ranges of ``assistant`` that are learnt, the rest is read only; empty: all of it. The turn's end belongs to a range
-    that reaches to the end of the text."""
     """Appended to the question in the student's prompt; the same as in evaluation."""
 
     @abstractmethod

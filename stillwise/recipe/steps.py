@@ -350,13 +350,13 @@ def _examples(
         if not target or not target.strip():
             failures.append(Failure(step="train", item=trace.id, reason="no_solution", detail=lesson.target))
             continue
-        user = user_message(problems[trace.problem_id].question, part.instruction)
-        name = digest(trace.id, lesson.spans) if lesson.spans else trace.id
-        examples.append(Example(id=name, user=user, assistant=target.strip(), weight=lesson.weight, learnt=learnt))
         learnt = _learnt(trace, target, lesson.spans)
         if lesson.spans and not learnt:
             failures.append(Failure(step="train", item=trace.id, reason="no_spans", detail=lesson.spans))
             continue
+        user = user_message(problems[trace.problem_id].question, part.instruction)
+        name = digest(trace.id, lesson.spans) if lesson.spans else trace.id
+        examples.append(Example(id=name, user=user, assistant=target.strip(), weight=lesson.weight, learnt=learnt))
     return examples, failures
 
 
