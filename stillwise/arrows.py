@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
+from stillwise.machine import Site
 from stillwise.parts import Part
 from stillwise.records import Failure, Finish, Problem, Sampling, Score, Span, Trace, Verdict
 
@@ -229,6 +230,8 @@ class Tools:
     """Local folders of the step's roles that have one: what needs a model's weights, not its answers, loads from there."""
     scores: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
     """What the scoring steps that the part names found: step, then trace id, to score."""
+    site: Site = field(default_factory=Site)
+    """The machine side of a training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from stillwise.arrows import Tools
-from stillwise.errors import UserError
+from stillwise.errors import UserError, nearest
 from stillwise.records import derive_seed, digest
-from stillwise.train import folder, loop
+from stillwise.train import folder, loop, processes
 from stillwise.train.fields import Fit
+from stillwise.train.keeping import Keeping
 from stillwise.train.packing import ATTENTION, check_isolation, epoch_order, filled, register_attention
 from stillwise.train.render import Rendered, Row
 
@@ -24,9 +25,10 @@ CURVE_POINTS = 200
 def planned(fit: Fit, units: Sequence[Sequence[Row]], seed: int) -> list[list[list[Row]]]:
     """Optimiser steps, each a list of forward passes of rows; the rows of a unit (a pair, or one row) stay together."""
     lengths = [sum(len(row.ids) for row in unit) for unit in units]
-    micro = min(fit.micro_batch_tokens, fit.batch_tokens) if fit.packing else 1
+    most = min(fit.micro_batch_tokens, fit.batch_tokens)
     groups = islice(_groups(fit, lengths, seed), fit.steps)
-    return [[[row for i in pack for row in units[i]] for pack in filled(lengths, group, micro)] for group in groups]
+    micros = ((group, processes.budget(most, sum(lengths[i] for i in group)) if fit.packing else 1) for group in groups)
+    return [[[row for i in pack for row in units[i]] for pack in filled(lengths, group, micro)] for group, micro in micros]
 
 
 def _groups(fit: Fit, lengths: Sequence[int], seed: int) -> Iterator[tuple[int, ...]]:
@@ -47,6 +49,8 @@ def load_student(fit: Fit, student: Path, probe: Sequence[Row]) -> Any:
     if fit.packing:
         register_attention()
     model = folder.load_model(student, ATTENTION if fit.packing else None)
+    if not processes.sharded():
+        model.to(processes.device())
     if fit.packing:
         check_isolation(model, probe)
     if fit.gradient_checkpointing:
@@ -68,7 +72,33 @@ def fitted(
         seed=derive_seed(tools.seed, tools.step, kind) % 2**31,
     )
     with tempfile.TemporaryDirectory() as scratch:
-        return loop.optimise(model, steps, settings, Path(scratch), _Shown(steps, tools), cost)
+        return loop.optimise(model, steps, settings, Path(scratch), _Shown(steps, tools), cost, _keeping(tools))
+
+
+def _keeping(tools: Tools) -> Keeping:
+    """Checkpoints and reports as this machine wants them."""
+    site, wanted = tools.site, tools.site.training
+    return Keeping(
+        folder=site.kept and site.kept / "checkpoints",
+        every_s=wanted.checkpoint_s,
+        every_steps=wanted.checkpoint_steps,
+        logs=site.logs,
+        report_to=reports(wanted.report_to) if site.logs else (),
+    )
+
+
+def reports(wanted: Sequence[str]) -> tuple[str, ...]:
+    """What losses are reported to; what is unknown or not installed is refused, but TensorBoard, the default, may miss."""
+    from transformers.integrations import integration_utils
+
+    known: Any = integration_utils
+    here: list[str] = known.get_available_reporting_integrations()
+    for name in wanted:
+        if name not in known.INTEGRATION_TO_CALLBACK:
+            raise UserError(f"report_to {name!r}: {nearest(name, known.INTEGRATION_TO_CALLBACK)}")
+        if name not in here and name != "tensorboard":
+            raise UserError(f"report_to {name!r}: it is not installed here; pip install it, or report to something else")
+    return tuple(name for name in wanted if name in here)
 
 
 class _Shown:

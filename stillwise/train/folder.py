@@ -14,6 +14,7 @@ from typing import Any
 from stillwise.errors import UserError
 from stillwise.models.weights import check_folder
 from stillwise.runtime.files import disk_errors, sync_folder
+from stillwise.train import processes
 
 COPIED = (
     "tokenizer.json",
@@ -81,7 +82,14 @@ def recompute_activations(model: Any) -> None:
 
 @contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder beside ``out`` that takes its name when the block ends well; otherwise it leaves no trace."""
+    """A temporary folder beside ``out`` that takes its name when the block ends well; otherwise it leaves no trace.
+
+    Of several processes that train together the first one writes; what the others write is thrown away.
+    """
+    if processes.rank() > 0:
+        with tempfile.TemporaryDirectory() as nowhere:
+            yield Path(nowhere)
+        return
     if out.exists():
         raise UserError(f"{out} exists already and is not overwritten; remove it or choose another folder")
     with disk_errors(out):

@@ -8,11 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from stillwise.errors import StillwiseError
+from stillwise.runtime.files import write_json
+from stillwise.train import keeping as checkpoints
+from stillwise.train import processes, stepper
 from stillwise.train.fields import Schedule
-from stillwise.train.losses.reduce import denominator
-from stillwise.train.packing import Pack, loss_sum
+from stillwise.train.keeping import Keeping
+from stillwise.train.packing import Pack, bare, loss_sum
 from stillwise.train.render import Row
 
 if TYPE_CHECKING:
@@ -20,6 +24,9 @@ if TYPE_CHECKING:
 
 Step = Sequence[Sequence[Row]]
 """One optimiser step: its forward passes, each a group of rows."""
+NOT_FINITE = "not_finite.json"
+WHOLE: WeakKeyDictionary[Any, Mapping[str, Any]] = WeakKeyDictionary()
+"""The weights of models that were trained in shards: no process holds them whole otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +69,19 @@ class Cost(ABC):
     def total(self, model: Any, rows: Sequence[Row], pack: Pack) -> tuple[Tensor, Mapping[str, float]]:
         """The weighted sum of the pass's losses, and sums of figures to show beside it."""
 
+    def beside(self) -> Mapping[str, float]:
+        """Figures of the whole step that are no sums over its passes; nothing by default."""
+        return {}
+
+    def state(self) -> Mapping[str, Any]:
+        """What it has to remember over a kill, as JSON values; nothing by default."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes up what it remembered."""
+        if state:
+            raise StillwiseError(f"{type(self).__name__} remembers nothing, yet a checkpoint holds {sorted(state)} for it")
+
 
 class TokenCost(Cost):
     """Cross-entropy of the supervised tokens, divided by their summed weight."""
@@ -82,22 +102,54 @@ def optimise(
     scratch: Path,
     on_step: Callable[[Point], None],
     cost: Cost | None = None,
+    keeping: Keeping | None = None,
 ) -> list[Point]:
     """Trains the model in place, one update for each step, and returns what happened at each.
 
     A step's loss is the sum of its passes' costs (by default cross-entropies) divided by their summed weight, so it does not
-    change with the number of forward passes it is cut into. A loss that is not finite ends the training with an error.
+    change with the number of forward passes it is cut into, nor with the number of processes. A loss that is not finite ends
+    the training with an error. With checkpoints it goes on from the newest whole one, as if nothing had happened.
     """
-    points: list[Point] = []
-    caching = model.config.use_cache
+    kept = keeping or Keeping()
+    journey = _Journey(steps, cost or TokenCost(), on_step, kept)
+    caching = bare(model).config.use_cache
+    start = checkpoints.newest(kept.folder)
+    if start:
+        journey.take_up(checkpoints.remembered(start))
+    trainer = stepper.make(model, _arguments(settings, len(steps), kept.folder or scratch), journey)
+    trainer.train(resume_from_checkpoint=str(start) if start else None)
+    if (whole := processes.whole_state(trainer.accelerator, trainer.model_wrapped)) is not None:
+        WHOLE[model] = whole
+    bare(model).config.use_cache = caching
+    return journey.points
 
-    def heard(point: Point) -> None:
-        points.append(point)
-        on_step(point)
 
-    _loop(model, steps, settings, scratch, heard, cost or TokenCost()).train()
-    model.config.use_cache = caching
-    return points
+@dataclass
+class _Journey:
+    """What is planned, and what has happened so far."""
+
+    steps: Sequence[Step]
+    cost: Cost
+    on_step: Callable[[Point], None]
+    keeping: Keeping
+    points: list[Point] = field(default_factory=list)
+
+    def note(self, number: int, loss: float, learning_rate: float, figures: dict[str, float]) -> None:
+        """Tells of a step; raises where its loss is not finite."""
+        point = _point(number, loss, learning_rate, self.steps, figures, self.keeping.logs)
+        self.points.append(point)
+        self.on_step(point)
+
+    def remember(self) -> dict[str, Any]:
+        """The points without their ids, which the plan holds, and what the cost remembers."""
+        held = [[point.loss, point.learning_rate, point.figures] for point in self.points]
+        return {"points": held, "cost": dict(self.cost.state())}
+
+    def take_up(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what was remembered; each step of it is told again, for the bar."""
+        self.cost.restore(state["cost"])
+        for number, (loss, rate, figures) in enumerate(state["points"]):
+            self.note(number, loss, rate, figures)
 
 
 def _arguments(settings: Settings, count: int, scratch: Path) -> Any:
@@ -106,7 +158,8 @@ def _arguments(settings: Settings, count: int, scratch: Path) -> Any:
 
     warm = settings.warmup_ratio > 0
     schedule = "constant_with_warmup" if settings.schedule == "constant" and warm else settings.schedule
-    return TrainingArguments(
+    on_cpu = not torch.cuda.is_available()
+    found = TrainingArguments(
         output_dir=str(scratch),
         max_steps=count,
         per_device_train_batch_size=1,
@@ -115,9 +168,11 @@ def _arguments(settings: Settings, count: int, scratch: Path) -> Any:
         warmup_steps=int(settings.warmup_ratio * count),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
-        optim="adamw_torch_fused",
+        optim="adamw_torch" if processes.sharded() else "adamw_torch_fused",
         bf16=settings.bfloat16,
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=on_cpu,
+        ddp_find_unused_parameters=False,
+        ddp_backend="gloo" if on_cpu and processes.count() > 1 else None,
         seed=settings.seed,
         save_strategy="no",
         logging_strategy="no",
@@ -127,52 +182,28 @@ def _arguments(settings: Settings, count: int, scratch: Path) -> Any:
         dataloader_pin_memory=False,
         train_sampling_strategy="sequential",
     )
+    # One process drives one device; torch's DataParallel would cut the packed rows apart.
+    found._n_gpu = min(1, found.n_gpu)
+    return found
 
 
-def _only(batch: list[int]) -> dict[str, int]:
-    (number,) = batch
-    return {"step": number}
-
-
-def _loop(
-    model: Any, steps: Sequence[Step], settings: Settings, scratch: Path, on_step: Callable[[Point], None], cost: Cost
-) -> Any:
-    from transformers import PrinterCallback, Trainer
-
-    class Loop(Trainer):
-        """One item of the data is one optimiser step, which this class cuts into forward passes itself."""
-
-        def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
-            planned = cost.passes(model, steps[inputs["step"]], inputs["step"])
-            passes = [(rows, Pack.of(rows, self.args.device)) for rows in planned]
-            weights = [cost.weight(rows, pack) for rows, pack in passes]
-            divisor = denominator(weights, weights[0])
-            model.train()
-            total: Any = 0.0
-            figures: dict[str, float] = {}
-            for rows, pack in passes:
-                with self.compute_loss_context_manager():
-                    summed, beside = cost.total(model, rows, pack)
-                    loss = summed / divisor
-                self.accelerator.backward(loss)
-                total = total + loss.detach()
-                figures.update({name: figures.get(name, 0.0) + value / float(divisor) for name, value in beside.items()})
-            on_step(_point(inputs["step"], float(total), self._get_learning_rate(), steps, figures))
-            return total
-
-        def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-            return 0
-
-    arguments = _arguments(settings, len(steps), scratch)
-    trainer = Loop(model=model, args=arguments, train_dataset=list(range(len(steps))), data_collator=_only)
-    trainer.remove_callback(PrinterCallback)
-    return trainer
-
-
-def _point(number: int, loss: float, learning_rate: float, steps: Sequence[Step], figures: dict[str, float]) -> Point:
-    if not math.isfinite(loss):
-        raise StillwiseError(
-            f"the loss is {loss} at optimiser step {number + 1} of {len(steps)}; lower learning_rate or max_grad_norm"
-        )
+def _point(
+    number: int, loss: float, learning_rate: float, steps: Sequence[Step], figures: dict[str, float], logs: Path | None
+) -> Point:
     ids = tuple(row.id for rows in steps[number] for row in rows)
+    if not math.isfinite(loss):
+        told = _told(number, loss, ids, logs)
+        raise StillwiseError(
+            f"the loss is {loss} at optimiser step {number + 1} of {len(steps)}; lower learning_rate or max_grad_norm, or look "
+            f"at the step's {len(ids)} rows ({told})"
+        )
     return Point(step=number + 1, loss=loss, learning_rate=learning_rate, ids=ids, figures=figures)
+
+
+def _told(number: int, loss: float, ids: Sequence[str], logs: Path | None) -> str:
+    """Writes the ids of a bad step's rows down, where there is a place for it; returns where they are, or the first few."""
+    if logs is None:
+        return f"ids {', '.join(ids[:5])}{', …' if len(ids) > 5 else ''}"
+    if processes.rank() == 0:
+        write_json(logs / NOT_FINITE, {"step": number + 1, "loss": str(loss), "ids": list(ids)})
+    return f"ids in {logs / NOT_FINITE}"

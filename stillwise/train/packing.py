@@ -154,14 +154,20 @@ def register_attention() -> None:
     AttentionInterface.register(ATTENTION, row_attention)
 
 
+def bare(model: Any) -> Any:
+    """The causal language model itself: with adapters it stands inside, its layers already holding them."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def supervised_logits(model: Any, pack: Pack) -> Tensor:
     """Logits (S, V) of the supervised positions only: the others are never multiplied by the output matrix."""
-    inputs = pack.inputs()
+    model, inputs = bare(model), pack.inputs()
     if model.config._attn_implementation != ATTENTION:
         if len(pack.bounds) > 1:
             raise StillwiseError(f"rows are packed under {model.config._attn_implementation!r}: they would see each other")
         del inputs["row_bounds"]
-    logits_1SV: Tensor = model(**inputs, logits_to_keep=pack.keep_S).logits
+    # Not by calling the model: it may be called already, by a wrapper that gathers its shards round that call.
+    logits_1SV: Tensor = model.forward(**inputs, logits_to_keep=pack.keep_S).logits
     if logits_1SV.shape[1] != len(pack.keep_S):
         raise UserError("this student's architecture cannot restrict its logits to chosen positions and cannot be trained here")
     return logits_1SV[0]
@@ -169,7 +175,7 @@ def supervised_logits(model: Any, pack: Pack) -> Tensor:
 
 def hidden_states(model: Any, pack: Pack) -> Tensor:
     """Last hidden states (S, H) of a pack's supervised positions: what the head reads."""
-    inputs = pack.inputs()
+    model, inputs = bare(model), pack.inputs()
     if model.config._attn_implementation != ATTENTION:
         if len(pack.bounds) > 1:
             raise StillwiseError(f"rows are packed under {model.config._attn_implementation!r}: they would see each other")
@@ -213,6 +219,7 @@ def loss_sum(model: Any, pack: Pack) -> Tensor:
 
 def _is_plain(model: Any, pack: Pack) -> bool:
     """Whether the model's logits are its output layer's; tried once for each model, on the first tokens of a pack."""
+    model = bare(model)
     if model not in _PLAIN:
         _PLAIN[model] = head_error(model, pack.input_ids_1T[0, :PROBE_TOKENS].tolist()) <= HEAD_TOLERANCE
     return _PLAIN[model]

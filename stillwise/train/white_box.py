@@ -166,6 +166,14 @@ class MixedCost(loop.Cost):
         fresh = iter(rows)
         return [list(islice(fresh, len(part))) for part in step]
 
+    def state(self) -> Mapping[str, Any]:
+        """The generated tokens of the on-policy steps so far."""
+        return {"drawn": sorted(self.drawn.items())}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes them up again."""
+        self.drawn.update({int(step): int(tokens) for step, tokens in state["drawn"]})
+
     def weight(self, rows: Sequence[Row], pack: Pack) -> Tensor:
         """The summed weight of the tokens."""
         return pack.weights_S.sum()
