@@ -36,7 +36,7 @@ Levels = Annotated[tuple[int, int], BeforeValidator(_as_range)]
 
 
 class Where(Fields):
-    """A condition on a score of each trace."""
+    """A condition on a score of each trace; without a bound it asks only that the score was decided."""
 
     score: Scores
     """The scoring step."""
@@ -49,8 +49,6 @@ class Where(Fields):
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
-        if self.at_least is None and self.at_most is None:
-            raise ValueError(f"the condition on {self.score!r} asks for nothing; give a value, or [lowest, highest]")
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
             raise ValueError(f"[{self.at_least:g}, {self.at_most:g}] runs backwards; write the lowest value first")
         return self

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from pydantic import Field
 
@@ -34,6 +34,7 @@ EASY, MEDIUM, HARD = 0.0, 1.0, 2.0
 """Values of the ``difficulty`` score."""
 _EDITS: Mapping[float, tuple[str, str]] = {EASY: ("extend", "extended"), HARD: ("simplify", "simplified")}
 """Difficulty to (prompt, edit). A trace without an edit was medium: so the label before the rewriting is kept."""
+EDITS = frozenset(edit for _, edit in _EDITS.values())
 _JUDGED = {"kind": "judged", "rubric": "difficulty", "by": "reasoner"}
 
 Pair = tuple[Problem, Trace]
@@ -98,6 +99,17 @@ class FitDifficulty(Rewriter, Fitting):
     """
 
     kind: ClassVar[str] = "fit_difficulty"
+    verify: Literal["edited", "all"] = "edited"
+    """Which traces are verified afterwards: those that were rewritten, as the paper does, or the medium ones too."""
+
+    @property
+    def only_correct(self) -> bool:
+        """All traces are judged and rewritten; what is wrong is found afterwards."""
+        return False
+
+    def verifies(self, trace: Trace) -> bool:
+        """Whether a trace is verified afterwards; a medium one that is not goes on without a verdict."""
+        return self.verify == "all" or trace.edit in EDITS
 
     def rewrite(self, problem: Problem, trace: Trace, tools: Tools) -> Trace | Failure:
         """The fitted trace, or why there is none."""

@@ -10,4 +10,7 @@ PARTS = PartTable(
     instruct="paradigms.Instruct",
     rejection="rejection.Rejection",
     all="rejection.All",
+    in_turns="turns.InTurns",
+    by_student="chosen.ByStudent",
+    varied="varied.Varied",
 )

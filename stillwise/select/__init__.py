@@ -6,6 +6,7 @@ PARTS = PartTable(
     __name__,
     first_correct="correct.FirstCorrect",
     common_subset="correct.CommonSubset",
+    all_correct="kept.AllCorrect",
     target_aware="target_aware.TargetAware",
     suited_length="suited_length.SuitedLength",
     right_wrong="pairs.RightWrong",

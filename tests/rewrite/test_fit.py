@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from stillwise.arrows import Request
 from stillwise.parts import walk_parts
-from stillwise.records import AnswerKind, Failure, Outcome, Problem, Trace, thinking_spans
+from stillwise.records import AnswerKind, Failure, Outcome, Problem, Score, Trace, thinking_spans
 from stillwise.rewrite.fit import CritiqueRethink, FitDifficulty
 from stillwise.score.judged import Judged
 from tests.asking import Direct, tools_for
@@ -152,3 +154,23 @@ def test_medium_traces_cost_no_round() -> None:
     source = trace("m", "medium")
     assert CritiqueRethink().rewrite(PROBLEM, source, tools_for(reasoner=model)) is source
     assert len(model.model.requests) == 1
+
+
+def test_labels_of_an_earlier_step_are_not_asked_for_again() -> None:
+    model = teacher(extend="-", simplify="\\boxed{42}")
+    tools = replace(tools_for(reasoner=model), scores={"labels": {"h": Score(name="difficulty", value=2.0)}})
+    part = FitDifficulty.model_validate({"difficulty": {"kind": "given", "of": "labels"}})
+    done, lost = part.rewrite_all([(PROBLEM, trace("h", "easy")), (PROBLEM, trace("x", "easy"))], tools)
+    assert isinstance(done, Trace)
+    assert done.edit == "simplified"
+    assert isinstance(lost, Failure)
+    assert lost.reason == "undecided_difficulty"
+    assert len(model.model.requests) == 1
+
+
+@pytest.mark.parametrize(("verify", "medium"), [("edited", False), ("all", True)])
+def test_medium_traces_are_verified_where_all_are(verify: str, medium: bool) -> None:
+    part = FitDifficulty.model_validate({"verify": verify})
+    assert not part.only_correct
+    assert part.verifies(trace("m", "medium")) is medium
+    assert part.verifies(replace(trace("e", "easy"), edit="extended"))
