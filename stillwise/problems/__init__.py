@@ -12,6 +12,7 @@ PARTS = PartTable(
     dedupe="dedupe.Dedupe",
     decontaminate="decontaminate.Decontaminate",
     decontaminate_traces="decontaminate.DecontaminateTraces",
+    decontaminate_meaning="meaning.DecontaminateMeaning",
     resample="resample.Resample",
     per_level="per_level.PerLevel",
     recorded="recorded.Recorded",
