@@ -18,7 +18,7 @@ class DecontaminateMeaning(Curator):
 
     To be used after ``decontaminate``, which finds shared words with their place; this finds what shares none. Cosine
     similarity of mean-pooled embeddings. Where the line runs depends on the encoder: look at what is dropped (``detail`` names
-    the question and the similarity). LLM decontaminator (arXiv 2311.04850) takes the nearest by embedding too, and asks a model.
+    the question and the similarity). LLM decontaminator (arXiv 2311.04850) takes the nearest by embedding too and asks a model.
     """
 
     kind: ClassVar[str] = "decontaminate_meaning"
