@@ -370,6 +370,8 @@ class Selector(Part):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
     """The narrow columns of one trace that pairing may read: never its text."""
+    domain: str | None = None
+    """The problem's: maths, code, science or other."""
 
     trace_id: str
     problem_id: str
@@ -379,6 +381,10 @@ class Contender:
     num_tokens: int | None
     sample_index: int
     parent: str | None
+    def figures(self, rows: Sequence[Row], kept: Sequence[Row]) -> Mapping[str, Any]:
+        """JSON values that explain the choice to a reader of the report; none by default."""
+        return {}
+
     """The trace that this one was rewritten from."""
     text_digest: str
     """Equal texts have equal ones."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stillwise.evaluate import views, views_outcomes, views_probes, views_tokens
+from stillwise.evaluate import views, views_curation, views_outcomes, views_probes, views_selection, views_tokens
 from stillwise.evaluate.shape import Metrics
 from stillwise.evaluate.view_kinds import Figure, Table, section
 from stillwise.evaluate.wording import level_name, levels_of
@@ -28,6 +28,8 @@ def sections(metrics: Metrics) -> list[Section]:
     every = [
         Section(id="evaluation", title="Before and after", blocks=_evaluation(metrics)),
         Section(id="paradigms", title="The teachers’ modes", blocks=_modes(metrics)),
+        Section(id="curation", title="The data", blocks=views_curation.curation_blocks(metrics)),
+        Section(id="selection", title="The choice of traces", blocks=views_selection.selection_figures(metrics)),
         Section(id="probes", title="Probes", blocks=_probes(metrics)),
         Section(id="training", title="Training", blocks=views.training_figures(metrics)),
         Section(id="lengths", title="Lengths and cost", blocks=_lengths(metrics)),

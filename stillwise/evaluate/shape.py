@@ -8,7 +8,7 @@ Durations, dates, host names and folders have no place here: two runs of one rec
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 Counts = dict[str, int]
 
@@ -186,6 +186,8 @@ class SelectionSection(TypedDict):
     share_by_level: dict[str, float]
     dropped: Counts
     """Problems dropped, by reason."""
+    figures: NotRequired[dict[str, Any]]
+    """What the selector says of its choice, where it says anything."""
 
 
 class StageSection(TypedDict):

@@ -265,7 +265,9 @@ def _selection(work: Work, step: Step) -> Any:
     from stillwise.arrows import Row
 
     rows = tables.read(work.outputs[step.name].path / ROWS, Row)
-    return selection_section(work.problems, [row.problem_id for row in rows], work.failures(step.name))
+    found = selection_section(work.problems, [row.problem_id for row in rows], work.failures(step.name))
+    figures = work.outputs[step.name].facts.get("figures")
+    return {**found, **({"figures": figures} if figures else {})}
 
 
 def _stages(work: Work, step: Step) -> list[Any]:

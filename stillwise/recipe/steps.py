@@ -163,7 +163,9 @@ def select(work: Work, step: Step, folder: StepFolder) -> Facts:
         )
     tables.write(folder.path / ROWS, kept, Row)
     tables.write(folder.path / FAILURES, dropped, Failure)
-    return {"rows": len(kept), "problems": len({row.problem_id for row in kept}), "dropped": len(dropped)}
+    figures = dict(cast(Selector, step.part).figures(rows, kept))
+    counts = {"rows": len(kept), "problems": len({row.problem_id for row in kept}), "dropped": len(dropped)}
+    return {**counts, **({"figures": figures} if figures else {})}
 
 
 def pair(work: Work, step: Step, folder: StepFolder) -> Facts:

@@ -132,7 +132,12 @@ class Work:
     def scored(self, step: Step, rows: Sequence[Row]) -> list[Row]:
         """The rows with what the scoring steps that this step's part names decided of them."""
         found = {name: self.scores(name) for name in scores_of(step.part)}
-        return [replace(row, scores=_decided(found, row.trace_id)) for row in rows] if found else list(rows)
+        if not found:
+            return list(rows)
+        from stillwise.problems.domains import domain_of
+
+        domains = {problem.id: domain_of(problem) for problem in self.problems}
+        return [replace(r, scores=_decided(found, r.trace_id), domain=domains.get(r.problem_id)) for r in rows]
 
     def rows(self, output: str) -> list[Row]:
         """The narrow columns of an output."""
