@@ -194,6 +194,7 @@ def measured(args: argparse.Namespace, profile: str, in_flight: int) -> dict[str
                 "raw_cpu_s_per_1000": round(median(first.cpu_per_1000 for first, _ in pairs), 3),
                 "ours_cpu_s_per_1000": round(median(second.cpu_per_1000 for _, second in pairs), 3),
                 "cpu_ratio": round(median(second.cpu_per_1000 / first.cpu_per_1000 for first, second in pairs), 3),
+                "cpu_ratios": [round(second.cpu_per_1000 / first.cpu_per_1000, 3) for first, second in pairs],
             }
             if args.sdk and importlib.util.find_spec("openai"):
                 questions = bench.questions(args.calls)

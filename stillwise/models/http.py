@@ -7,13 +7,14 @@ call counts as in flight until its answer is durable, so a kill never costs more
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,13 +36,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FLUSH_S, FLUSH_SHARE = 0.02, 6
-"""Answers become durable together, one commit for all: a sixth of a window of them, or those of so many seconds."""
+FLUSH_S, FLUSH_SHARE = 0.02, 3
+"""Answers become durable together, one commit for all: a third of a window of them, or those of so many seconds."""
+YOUNG_OBJECTS = 50_000
+"""So many new objects between two looks for reference cycles while answers stream: they have none, and looking costs."""
 LINGER_S = 0.05
 """Answers of so many seconds are handed to the caller's thread together."""
 MOST_UNREAD = 4096
 """No further call is sent while the caller has so many answers to read."""
 IDLE_POLL_S = 1.0
+CONNECT_S = 30.0
 CHARS_PER_TOKEN = 3
 BUSY = frozenset({429, 500, 502, 503, 504, 529})
 PROBE_TIMEOUT_S = 15.0
@@ -251,7 +255,8 @@ class HttpModel:
             stream.flush_at = max(1, self.teacher.in_flight // FLUSH_SHARE)
             loop.call_soon_threadsafe(pool.attach, stream)
             try:
-                yield from self._bunches(stream, pool, loop)
+                with _collecting_seldom():
+                    yield from self._bunches(stream, pool, loop)
             finally:
                 self._await(self._detach(pool, stream))
 
@@ -297,7 +302,8 @@ class HttpModel:
 
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=60, socket_factory=_socket)
-            timeout = aiohttp.ClientTimeout(total=self.teacher.timeout_s, sock_connect=30)
+            # The pool ends calls that take too long.
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
             self._session = aiohttp.ClientSession(
                 connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), headers=self._headers
             )
@@ -399,6 +405,17 @@ class HttpModel:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+
+
+@contextmanager
+def _collecting_seldom() -> Iterator[None]:
+    before = gc.get_threshold()
+    # A threshold of 0 is a collector that somebody switched off.
+    gc.set_threshold(before[0] and max(before[0], YOUNG_OBJECTS), *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _socket(address: Any) -> socket.socket:

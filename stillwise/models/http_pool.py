@@ -40,6 +40,9 @@ class Call:
     """Expected prompt and answer tokens, for limits by the minute."""
     attempts: int = 0
     throttled: int = 0
+    due: float = 0.0
+    """When it has taken too long."""
+    late: bool = False
     task: asyncio.Task[None] | None = None
 
 
@@ -114,10 +117,9 @@ class Pool:
     source: Source | None = None
     refused: dict[str, str] = field(default_factory=dict)
     """Endpoints that were not let in, with the reason."""
-    flying: int = 0
+    _calls: set[Call] = field(default_factory=set)
     """Calls on the way."""
     _retries: list[tuple[float, int, Call]] = field(default_factory=list)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _timer: asyncio.TimerHandle | None = None
     _serial: int = 0
     _silent_since: float | None = None
@@ -158,8 +160,28 @@ class Pool:
         """Forget the source; calls on the way are abandoned."""
         self.source = None
         self._retries.clear()
-        for task in list(self._tasks):
-            task.cancel()
+        for call in self._calls:
+            self._cancel(call)
+
+    @property
+    def flying(self) -> int:
+        """How many calls are on the way."""
+        return len(self._calls)
+
+    @staticmethod
+    def _cancel(call: Call) -> None:
+        if call.task is not None:
+            call.task.cancel()
+
+    async def _end_late(self) -> None:
+        # One look at all calls in a while costs less than a timer for each.
+        while True:
+            await asyncio.sleep(WATCH_S)
+            now = self._loop.time()
+            for call in self._calls:
+                if now > call.due and not call.late:
+                    call.late = True
+                    self._cancel(call)
 
     def pump(self) -> None:
         """Send what may be sent now; called whenever something changed."""
@@ -221,22 +243,22 @@ class Pool:
         if self._tokens:
             self._tokens.take(call.tokens)
         endpoint.begin()
-        self.flying += 1
         source.count("sent")
+        call.due, call.late = self._loop.time() + self.teacher.timeout_s, False
         call.task = self._loop.create_task(self._run(source, call, endpoint))
-        self._tasks.add(call.task)
+        self._calls.add(call)
 
     async def _run(self, source: Source, call: Call, endpoint: Endpoint) -> None:
         began = self._loop.time()
         try:
             reply = await self._exchange(call, endpoint)
         except asyncio.CancelledError:
-            endpoint.in_flight -= 1
-            raise
+            if not call.late:
+                endpoint.in_flight -= 1
+                raise
+            reply = Reply(Result.UNKNOWN, detail=f"no answer in {self.teacher.timeout_s:g} s")
         finally:
-            self.flying -= 1
-            if call.task is not None:
-                self._tasks.discard(call.task)
+            self._calls.discard(call)
         tokens = source.answered(call, reply.body) if reply.result is Result.ANSWERED and self.source is source else 0
         result = reply.result if tokens is not None else Result.FAILED
         endpoint.learn(result, began, self._loop.time(), tokens or 0, reply.retry_after)
@@ -306,15 +328,16 @@ class Pool:
                 if response.status != 200 and self.secret:
                     body = body.replace(self.secret.encode(), b"***")
                 return _reply(response.status, body, response.headers.get("Retry-After"))
-        except aiohttp.ClientConnectorError as err:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as err:
             return Reply(Result.UNREACHABLE, detail=type(err).__name__)
-        except TimeoutError:
-            return Reply(Result.UNKNOWN, detail=f"no answer in {self.teacher.timeout_s:g} s")
         except (aiohttp.ClientError, ConnectionError) as err:
             return Reply(Result.UNKNOWN, detail=type(err).__name__)
 
     async def watch(self) -> None:
-        """Follow the endpoints file and the servers' own load reports for ever."""
+        """Follow the clock, the endpoints file and the servers' own load reports for ever."""
+        await asyncio.gather(self._end_late(), self._follow_servers())
+
+    async def _follow_servers(self) -> None:
         path, seen, looked = self.teacher.endpoints_file, 0, 0.0
         while True:
             await asyncio.sleep(WATCH_S)
@@ -348,7 +371,8 @@ class Pool:
             if not endpoint.reports_load:
                 continue
             try:
-                async with self.session.get(endpoint.url.removesuffix("/v1") + "/load") as response:
+                where, patience = endpoint.url.removesuffix("/v1") + "/load", aiohttp.ClientTimeout(total=LOAD_S)
+                async with self.session.get(where, timeout=patience) as response:
                     endpoint.reports_load = response.status == 200
                     found = await response.json(content_type=None) if response.status == 200 else None
             except (aiohttp.ClientError, ConnectionError, TimeoutError, ValueError):
