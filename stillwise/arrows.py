@@ -254,6 +254,19 @@ class Sampler(Part):
         return ""
 
 
+class Composer(Part):
+    """Several models to one that answers: a role for the steps after it that has no weights of its own."""
+
+    @property
+    def calls(self) -> int:
+        """How many answers of its models one answer may need."""
+        return 1
+
+    @abstractmethod
+    def compose(self, callers: Mapping[str, Caller], measured: Mapping[str, float]) -> Caller:
+        """What answers for the new role; ``measured`` is the mean pass@1 of each evaluation that the part names."""
+
+
 class Scorer(Part):
     """Traces to numbers."""
 
@@ -357,6 +370,8 @@ class Row:
     sample_index: int
     scores: Mapping[str, float] = field(default_factory=dict)
     """What the scoring steps that the part names found for this trace, by step; an undecided score is not there."""
+    domain: str | None = None
+    """The problem's: maths, code, science or other."""
 
 
 class Selector(Part):
@@ -366,12 +381,14 @@ class Selector(Part):
     def select(self, rows: Sequence[Row]) -> tuple[list[Row], list[Failure]]:
         """The rows that go on, in a fixed order, and a failure for each problem that drops out."""
 
+    def figures(self, rows: Sequence[Row], kept: Sequence[Row]) -> Mapping[str, Any]:
+        """JSON values that explain the choice to a reader of the report; none by default."""
+        return {}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
     """The narrow columns of one trace that pairing may read: never its text."""
-    domain: str | None = None
-    """The problem's: maths, code, science or other."""
 
     trace_id: str
     problem_id: str
@@ -381,10 +398,6 @@ class Contender:
     num_tokens: int | None
     sample_index: int
     parent: str | None
-    def figures(self, rows: Sequence[Row], kept: Sequence[Row]) -> Mapping[str, Any]:
-        """JSON values that explain the choice to a reader of the report; none by default."""
-        return {}
-
     """The trace that this one was rewritten from."""
     text_digest: str
     """Equal texts have equal ones."""

@@ -38,6 +38,7 @@ PARTS = sorted(builtin_catalogue().parts.values(), key=lambda part: part.kind)
 PLAIN: Mapping[type, tuple[Any, ...]] = {bool: (True, False), int: (1, 2, 3), float: (0.5, 0.25, 1.0), str: ("a", "b")}
 EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "benchmark": {"name": "math500"},
+    "by_student": {"among": ("a", "b"), "measured": ("c", "d")},
     "mixture": {"of": [{"from": "a", "share": 1.0}]},
 }
 

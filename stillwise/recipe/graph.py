@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from stillwise.errors import nearest
 from stillwise.parts import inputs_of, scores_of
 from stillwise.recipe.faults import Document, Place, name_fault
-from stillwise.recipe.schema import OUTPUT, Method, Step, names_inputs, needed_by
+from stillwise.recipe.schema import MODELS, OUTPUT, Method, Step, names_inputs, needed_by
 
 
 def check_graph(document: Document, recipe: Method, places: Sequence[Place]) -> None:
@@ -25,8 +25,8 @@ def check_graph(document: Document, recipe: Method, places: Sequence[Place]) -> 
 
 def _check_names(document: Document, recipe: Method, step: Step, place: Place) -> None:
     """Stages become folders, and a trained model answers to its step's name as to a role's."""
-    if step.arrow == "train" and step.name in recipe.roles:
-        document.fault((*place, "as"), f"{step.name!r} is a role of this recipe; give the trained model a name of its own")
+    if step.arrow in MODELS and step.name in recipe.roles:
+        document.fault((*place, "as"), f"{step.name!r} is a role of this recipe; give the new model a name of its own")
     for i, stage in enumerate(getattr(step.part, "stages", ())):
         wrong = name_fault(stage.name) if hasattr(stage, "name") else None
         if wrong:
@@ -54,10 +54,15 @@ def _check_inputs(document: Document, step: Step, made: dict[str, Step], place: 
         elif name in scores and OUTPUT[made[name].arrow] != "scores":
             scoring = [each.name for each in made.values() if OUTPUT[each.arrow] == "scores"]
             document.fault(place, f"{name!r} makes {OUTPUT[made[name].arrow]}, not scores; {nearest(name, scoring)}")
+        elif step.arrow == "compose" and OUTPUT[made[name].arrow] != "measures":
+            measuring = [each.name for each in made.values() if OUTPUT[each.arrow] == "measures"]
+            document.fault(place, f"{name!r} makes {OUTPUT[made[name].arrow]}, not measures; {nearest(name, measuring)}")
 
 
 def _check_roles(document: Document, recipe: Method, step: Step, made: dict[str, Step], place: Place) -> None:
-    trained = [s.name for s in made.values() if s.arrow == "train"]
+    models = [s.name for s in made.values() if s.arrow in MODELS]
     for role in step.roles:
-        if role not in recipe.roles and role not in trained:
-            document.fault(place, f"no role is called {role!r}; {nearest(role, [*recipe.roles, *trained])}")
+        if role not in recipe.roles and role not in models:
+            document.fault(place, f"no role is called {role!r}; {nearest(role, [*recipe.roles, *models])}")
+        elif step.arrow == "train" and role in made and made[role].arrow == "compose":
+            document.fault(place, f"{role!r} is composed of other models and has no weights: train needs one of those")

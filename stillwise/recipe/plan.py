@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stillwise.arrows import Composer
 from stillwise.errors import StillwiseError
 from stillwise.parts import Part
 from stillwise.recipe.load import Loaded
@@ -139,7 +140,7 @@ def _bound(
         arrow=step.arrow,
         kind=part.kind,
         roles=step.roles,
-        requests=requests,
+        requests=requests * _calls(step, loaded),
         generated_tokens=requests * _number(part, "max_tokens", 0),
         trained_tokens=trained,
         finished_before=len(list((out / "work" / file_name(step.name)).glob(f"*/{MANIFEST}"))) if out else 0,
@@ -153,6 +154,12 @@ def _trained(step: Step, num: int, loaded: Loaded) -> int:
     longest = max((_number(s.part, "max_tokens", 0) for s in loaded.method.steps if s.arrow == "sample"), default=0)
     limit = min(longest, _number(step.part, "max_length", longest)) if longest else _number(step.part, "max_length", 0)
     return num * stages * _number(step.part, "epochs", 1) * limit
+
+
+def _calls(step: Step, loaded: Loaded) -> int:
+    """How many answers one answer of the step's role may need, where it is composed of others."""
+    made = [other.part for other in loaded.method.steps if other.name in step.roles and isinstance(other.part, Composer)]
+    return max((part.calls for part in made), default=1)
 
 
 def _number(part: Part, field: str, otherwise: int) -> int:

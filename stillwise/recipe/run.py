@@ -62,6 +62,8 @@ class Options:
     """Where work runs: ``local``, or ``ray[:ADDRESS]``; the bytes are the same."""
     budget: Decimal | None = None
     """What calls of servers with a price may cost in all, over every run into this folder; then the run stops."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Overrides of the binding's ``training``: devices, checkpoints, reports."""
     progress: Mode | None = None
     until: str | None = None
     """Stop after this step."""
@@ -116,6 +118,7 @@ def run(loaded: Loaded, options: Options) -> Result:
             roles=dict(bound.binding.roles),
             seeds=options.seeds,
             threads=threads,
+            training=bound.binding.training.model_copy(update=dict(options.training)),
             purse=Purse.of(options.budget, sum(amounts.get(PAID, 0) for amounts in journal.ledger().values())),
             problems=problems,
             benchmarks=benchmarks,
@@ -151,6 +154,10 @@ def _step(work: Work, step: Step) -> None:
     if step.arrow == "train":
         work.roles[step.name] = f"transformers:{work.student_folder(step.name)}"
         work.trained[step.name] = str(folder.facts["weights"])
+    if step.arrow == "compose":
+        work.composed[step.name] = step
+        inner = {role: work.role_identity(role) for role in step.roles}
+        work.trained[step.name] = digest(step.part.fingerprint, inner, folder.facts["measured"])
 
 
 def _stages_finished(work: Work, folder: StepFolder) -> bool:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from stillwise.arrows import (
     Benchmark,
+    Composer,
     Curator,
     Filter,
     Pairer,
@@ -21,10 +22,12 @@ from stillwise.arrows import (
     Trainer,
     Verifier,
 )
+from stillwise.machine import Training
 from stillwise.parts import Fields, Part, inputs_of, roles_of, traces_of
 
 ARROWS: dict[str, type[Part]] = {
     "curate": Curator,
+    "compose": Composer,
     "sample": Sampler,
     "filter": Filter,
     "verify": Verifier,
@@ -49,10 +52,11 @@ PLAINEST: dict[str, str] = {
 }
 """The kind that a step has when it names none."""
 
-Produces = Literal["problems", "traces", "rows", "pairs", "lessons", "model", "measures", "scores", "findings"]
+Produces = Literal["problems", "traces", "rows", "pairs", "lessons", "model", "measures", "scores", "findings", "composed"]
 
 OUTPUT: dict[str, Produces] = {
     "curate": "problems",
+    "compose": "composed",
     "sample": "traces",
     "filter": "traces",
     "verify": "traces",
@@ -65,10 +69,11 @@ OUTPUT: dict[str, Produces] = {
     "evaluate": "measures",
     "probe": "findings",
 }
-MODELS = ("train",)
+MODELS = ("train", "compose")
 """Steps whose names are roles for the steps after them."""
 NEEDS: dict[str, Produces | None] = {
     "curate": None,
+    "compose": None,
     "sample": None,
     "filter": "traces",
     "verify": "traces",
@@ -85,7 +90,7 @@ NEEDS: dict[str, Produces | None] = {
 
 
 def needed_by(arrow: str, part: Part) -> Produces | None:
-    """What a step of this arrow and part reads: a trainer says itself what it learns from. The run's problems need no output."""
+    """What a step of this arrow and part reads; a trainer says itself what it learns from. The run's problems are no output."""
     found: Produces | None = getattr(part, "learns_from", NEEDS[arrow])
     return None if found == "problems" else found
 
@@ -168,6 +173,8 @@ class Binding(Fields):
     """Overrides, ``arrow-or-step.field`` to value; printed in the report."""
     throughput_tokens_per_s: float | None = Field(default=None, gt=0)
     """Generated tokens per second and device, for ``plan``'s upper bound of hours."""
+    training: Training = Training()
+    """Devices, checkpoints and reports of the trainings; they change nothing that is learnt."""
     training_tokens_per_s: float | None = Field(default=None, gt=0)
     """Trained tokens per second and device, for ``plan``'s upper bound of hours."""
     num_problems: int | None = Field(default=None, ge=1)
@@ -191,7 +198,7 @@ class Method(Fields):
     """The run stops when a larger share of a step's items fails (dropped by rule does not count)."""
 
     def trained_roles(self) -> dict[str, str]:
-        """Roles that the recipe itself makes: the name of a train step, and the step."""
+        """Roles that the recipe itself makes: the name of a step that trains or composes a model, and the step."""
         return {step.name: step.name for step in self.steps if step.arrow in MODELS}
 
     @property

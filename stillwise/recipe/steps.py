@@ -31,7 +31,7 @@ from stillwise.arrows import (
     user_message,
 )
 from stillwise.errors import TooManyFailures, UserError
-from stillwise.parts import traces_of, walk_parts
+from stillwise.parts import inputs_of, traces_of, walk_parts
 from stillwise.recipe.roles import student_path
 from stillwise.recipe.schema import Step
 from stillwise.recipe.work import (
@@ -217,6 +217,11 @@ def _text_digest(example: Example) -> str:
     return digest(example.user, example.assistant, example.weight, *pair, *label, *problem, *learnt)
 
 
+def compose(work: Work, step: Step, folder: StepFolder) -> Facts:
+    """A role that answers with other roles; all that is kept is what the evaluations that it depends on found."""
+    return {"measured": {name: work.pass_at_1(name) for name in inputs_of(step.part)}}
+
+
 def evaluate(work: Work, step: Step, folder: StepFolder) -> Facts:
     """Samples and verdicts on every benchmark of the binding."""
     part = cast(Benchmark, step.part)
@@ -234,6 +239,7 @@ def evaluate(work: Work, step: Step, folder: StepFolder) -> Facts:
 
 RUNNERS: dict[str, Callable[[Work, Step, StepFolder], Facts]] = {
     "curate": curate,
+    "compose": compose,
     "sample": sample,
     "filter": sift,
     "rewrite": rewrite,

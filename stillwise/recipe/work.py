@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 from stillwise.arrows import Caller, Contender, Graders, Progress, Row, Sampler, Tools
 from stillwise.parts import plain, scores_of
 from stillwise.recipe.load import Loaded
 from stillwise.recipe.roles import OpenModel, identity, local_folder
 from stillwise.recipe.schema import Step
-from stillwise.records import Failure, Problem, Score, Trace, Verdict, derive_seed, digest
+from stillwise.records import Failure, Outcome, Problem, Score, Trace, Verdict, derive_seed, digest
 from stillwise.runtime import tables
 from stillwise.runtime.caller import JournalledCaller
 from stillwise.runtime.executor import Executor
@@ -57,6 +58,8 @@ class Work:
     outputs: dict[str, StepFolder] = field(default_factory=dict)
     trained: dict[str, str] = field(default_factory=dict)
     """Identity of each role that the recipe trained: the digest of its step's output."""
+    composed: dict[str, Step] = field(default_factory=dict)
+    """The step of each role that the recipe composed of others."""
     fresh: list[str] = field(default_factory=list)
     """Steps that worked in this run (the others were found finished)."""
 
@@ -65,14 +68,17 @@ class Work:
         return self.trained.get(role) or identity(self.roles[role])
 
     def caller(self, step: str, role: str) -> Caller:
-        """Journalled access to a role's model."""
+        """Journalled access to a role's model, or to those that a composed role answers with."""
+        if made := self.composed.get(role):
+            inner = {name: self.caller(step, name) for name in made.roles}
+            return cast(Composer, made.part).compose(inner, self.outputs[role].facts["measured"])
         opener = OpenModel(self.roles[role], self.threads)
         return JournalledCaller(step=step, opener=opener, executor=self.executor, journal=self.journal, purse=self.purse)
 
     def tools(self, step: Step, path: str | None = None) -> Tools:
         """What a step's part may use; ``path`` is the seed path where one step works several times."""
         name = path or step.name
-        callers = {role: self.caller(name, role) for role in step.roles if role in self.roles}
+        callers = {role: self.caller(name, role) for role in step.roles if role in self.roles or role in self.composed}
         return Tools(
             step=name,
             seed=self.seeds.of(step),
@@ -166,6 +172,14 @@ class Work:
         """What an output dropped, with reasons."""
         path = self.outputs[output].path / FAILURES
         return tables.read(path, Failure) if path.is_file() else []
+
+    def pass_at_1(self, output: str) -> float:
+        """The mean over benchmarks of an evaluation's share of correct answers."""
+        folder, shares = self.outputs[output].path, []
+        for name in self.benchmarks:
+            found = [row.verdict.outcome is Outcome.CORRECT for row in tables.read(folder / name / VERDICTS, Judged)]
+            shares.append(sum(found) / max(1, len(found)))
+        return sum(shares) / max(1, len(shares))
 
     def student_folder(self, step: str) -> Path:
         """The trained student of a train step."""
