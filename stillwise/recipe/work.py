@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
-from stillwise.arrows import Caller, Contender, Graders, Progress, Row, Sampler, Tools
+from stillwise.arrows import Caller, Composer, Contender, Graders, Progress, Row, Sampler, Tools
 from stillwise.parts import plain, scores_of
 from stillwise.recipe.load import Loaded
 from stillwise.recipe.roles import OpenModel, identity, local_folder
