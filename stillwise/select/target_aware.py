@@ -188,11 +188,11 @@ class TargetAware(Selector):
                     return
                 if left.get(standing, 1) <= 0:
                     queue.clear()
-                if row := self._next(queue, taken):
-                    taken[row.problem_id] += 1
+                if (best := self._next(queue, taken)) is not None:
+                    taken[best.problem_id] += 1
                     left["mastered"] -= standing == "mastered"
                     total += 1
-                    yield row
+                    yield best
             queues = [each for each in queues if each[0]]
 
     def _next(self, queue: list[Waiting], taken: Counter[str]) -> Row | None:
