@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 from stillwise.errors import CorruptOutput, UserError
+from stillwise.runtime import journals
 from stillwise.runtime.files import folder_size
-from stillwise.runtime.journal import counts_of
 from stillwise.runtime.store import RunFolder, StepFolder
 
 USED = "used.json"
@@ -24,7 +24,7 @@ def status_lines(out: Path) -> list[str]:
     for path in sorted(folder.work.glob("*/*")):
         if path.is_dir():
             lines.append(f"  {path.parent.name:<24}{path.name}  {_state(path)}")
-    held = counts_of(folder.work / "journal.sqlite")
+    held = journals.held(folder.work)
     lines += [f"  journal: {count:,} answers of {step}" for step, count in held.items()]
     return [*lines, "finished" if (folder.work / COMPLETE).is_file() else "not finished: repeat the run's command to go on"]
 

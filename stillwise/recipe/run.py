@@ -29,7 +29,7 @@ from stillwise.recipe.work import Seeds, Work
 from stillwise.records import Failure, Problem, digest
 from stillwise.runtime.files import disk_errors, write_text
 from stillwise.runtime.graders import GraderPool
-from stillwise.runtime.journal import Journal
+from stillwise.runtime.journals import open_journal
 from stillwise.runtime.progress import Display, Mode
 from stillwise.runtime.spending import PAID, Purse
 from stillwise.runtime.store import RunFolder, StepFolder
@@ -104,7 +104,7 @@ def run(loaded: Loaded, options: Options) -> Result:
         threads = options.threads or default_threads()
         executor = open_executor(options.on, threads)
         stack.callback(executor.release)
-        journal = Journal(folder.work / "journal.sqlite")
+        journal = open_journal(folder.work, options.on)
         stack.callback(journal.close)
         display = stack.enter_context(Display(mode=options.progress))
         graders = stack.enter_context(GraderPool())

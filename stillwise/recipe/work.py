@@ -16,7 +16,7 @@ from stillwise.records import Failure, Outcome, Problem, Score, Trace, Verdict, 
 from stillwise.runtime import tables
 from stillwise.runtime.caller import JournalledCaller
 from stillwise.runtime.executor import Executor
-from stillwise.runtime.journal import Journal
+from stillwise.runtime.journal import CallJournal
 from stillwise.runtime.spending import Purse
 from stillwise.runtime.store import RunFolder, StepFolder
 from stillwise.runtime.tables import Judged, Scored
@@ -45,7 +45,7 @@ class Work:
     loaded: Loaded
     folder: RunFolder
     executor: Executor
-    journal: Journal
+    journal: CallJournal
     graders: Graders
     progress: Callable[[str, int], Progress]
     roles: dict[str, str]

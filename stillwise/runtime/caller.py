@@ -14,7 +14,7 @@ from stillwise.errors import BudgetReached, UserError
 from stillwise.models.model import Bunch, Model, StreamModel
 from stillwise.records import digest
 from stillwise.runtime.executor import Executor, Opener
-from stillwise.runtime.journal import Journal
+from stillwise.runtime.journal import CallJournal
 from stillwise.runtime.spending import Purse, Spending
 
 REPLAYED_AT_ONCE = 256
@@ -38,7 +38,7 @@ class JournalledCaller:
     step: str
     opener: Opener[Model]
     executor: Executor
-    journal: Journal
+    journal: CallJournal
     purse: Purse = field(default_factory=Purse)
 
     @cached_property

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from stillwise.arrows import Completion
 from stillwise.errors import CorruptOutput, RunLocked, UserError
@@ -45,12 +45,12 @@ SYNC_EVERY_S = 0.2
 _PLAIN, _PACKED = b"r", b"z"
 
 
-def _pack(answers: Sequence[Completion]) -> bytes:
+def packed(answers: Sequence[Completion]) -> bytes:
     rows = [asdict(answer) for answer in answers]
     return zlib.compress(json.dumps(rows, ensure_ascii=False).encode(), 1)
 
 
-def _unpack(blob: bytes) -> list[Completion]:
+def unpacked(blob: bytes) -> list[Completion]:
     return [_completion(row) for row in json.loads(zlib.decompress(blob))]
 
 
@@ -59,11 +59,11 @@ def _completion(row: dict[str, Any]) -> Completion:
     return Completion(**{**row, "finish": Finish(row["finish"]), "token_ids": None if ids is None else tuple(ids)})
 
 
-def _shelved(raw: bytes) -> bytes:
+def shelved(raw: bytes) -> bytes:
     return _PLAIN + raw if len(raw) < _SMALL else _PACKED + zlib.compress(raw, 1)
 
 
-def _unshelved(blob: bytes) -> bytes:
+def unshelved(blob: bytes) -> bytes:
     if blob[:1] == _PLAIN:
         return blob[1:]
     if blob[:1] != _PACKED:
@@ -146,6 +146,40 @@ def _counts(db: sqlite3.Connection) -> dict[str, int]:
     return dict(rows)
 
 
+class CallJournal(Protocol):
+    """What a run keeps its model calls in: ``Journal`` on one machine, ``SegmentJournal`` where several work."""
+
+    def get(self, key: str) -> list[Completion] | None:
+        """The completions of a batch, or None if it was never finished."""
+
+    def put(self, key: str, step: str, answers: Sequence[Completion]) -> None:
+        """Store a finished batch; durable before the call returns."""
+
+    def answers(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The raw bodies of those keys that are known."""
+
+    def add(self, step: str, answers: Sequence[tuple[bytes, bytes]], ledger: Mapping[str, int]) -> None:
+        """Store raw bodies by key and add to the ledger, all or nothing; a kill after the call loses nothing."""
+
+    def note(self, step: str, served: Mapping[str, str]) -> None:
+        """Remember how a server did what a step asked of it."""
+
+    def served(self) -> dict[str, dict[str, list[str]]]:
+        """How servers did what was asked of them, by step and by what that was."""
+
+    def settle(self, waited: bool = False) -> None:
+        """Afterwards a power cut loses nothing that is committed; with ``waited`` only if the last time was a while ago."""
+
+    def ledger(self) -> dict[str, dict[str, int]]:
+        """What was sent, came back, was lost and was paid, by step."""
+
+    def counts(self) -> dict[str, int]:
+        """Answers held, by step."""
+
+    def close(self) -> None:
+        """Let another writer in."""
+
+
 class Journal:
     """Batches of completions, and single answers as they came, by key."""
 
@@ -175,13 +209,13 @@ class Journal:
         with self._turn, _database_errors(self._path):
             row = self._db.execute("SELECT answers FROM batches WHERE key = ?", (key,)).fetchone()
         try:
-            return None if row is None else _unpack(row[0])
+            return None if row is None else unpacked(row[0])
         except (zlib.error, ValueError, TypeError, KeyError, AttributeError) as err:
             raise CorruptOutput(_damaged(self._path, err)) from err
 
     def put(self, key: str, step: str, answers: Sequence[Completion]) -> None:
         """Store a finished batch; durable before the call returns."""
-        row = (key, step, len(answers), _pack(answers))
+        row = (key, step, len(answers), packed(answers))
         with self._turn, _database_errors(self._path), self._db:
             self._db.execute("INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?)", row)
         self.settle()
@@ -195,14 +229,14 @@ class Journal:
                 marks = ",".join("?" * len(some))
                 rows = self._db.execute(f"SELECT key, raw FROM answers WHERE key IN ({marks})", some).fetchall()
                 try:
-                    found.update((key, _unshelved(blob)) for key, blob in rows)
+                    found.update((key, unshelved(blob)) for key, blob in rows)
                 except (zlib.error, ValueError, TypeError) as err:
                     raise CorruptOutput(_damaged(self._path, err)) from err
         return found
 
     def add(self, step: str, answers: Sequence[tuple[bytes, bytes]], ledger: Mapping[str, int]) -> None:
         """Store raw bodies by key and add to the ledger, all or nothing; a kill after the call loses nothing."""
-        rows = [(key, step, _shelved(raw)) for key, raw in answers]
+        rows = [(key, step, shelved(raw)) for key, raw in answers]
         with self._turn, _database_errors(self._path), self._db:
             before = self._amounts.get(step, {})
             after = {**before, **{name: before.get(name, 0) + amount for name, amount in ledger.items()}}
