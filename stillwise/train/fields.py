@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from stillwise.parts import Fields
 
 Schedule = Literal["cosine", "linear", "constant"]
+Optimiser = Literal["fresh", "kept"]
 RowOrder = Literal["as_given", "shuffled"]
 
 

@@ -16,6 +16,7 @@ from stillwise.records import derive_seed, digest
 from stillwise.train import folder, loop, processes
 from stillwise.train.fields import Fit
 from stillwise.train.keeping import Keeping
+from stillwise.train.moments import Moments
 from stillwise.train.packing import ATTENTION, check_isolation, epoch_order, filled, register_attention
 from stillwise.train.render import Rendered, Row
 
@@ -59,7 +60,13 @@ def load_student(fit: Fit, student: Path, probe: Sequence[Row]) -> Any:
 
 
 def fitted(
-    fit: Fit, model: Any, steps: Sequence[loop.Step], tools: Tools, cost: loop.Cost | None = None, kind: str = "sft"
+    fit: Fit,
+    model: Any,
+    steps: Sequence[loop.Step],
+    tools: Tools,
+    cost: loop.Cost | None = None,
+    kind: str = "sft",
+    moments: Moments | None = None,
 ) -> list[loop.Point]:
     """Trains the model in place, telling the progress bar, and returns what happened at each step."""
     settings = loop.Settings(
@@ -72,10 +79,10 @@ def fitted(
         seed=derive_seed(tools.seed, tools.step, kind) % 2**31,
     )
     with tempfile.TemporaryDirectory() as scratch:
-        return loop.optimise(model, steps, settings, Path(scratch), _Shown(steps, tools), cost, _keeping(tools))
+        return loop.optimise(model, steps, settings, Path(scratch), _Shown(steps, tools), cost, _keeping(tools, moments))
 
 
-def _keeping(tools: Tools) -> Keeping:
+def _keeping(tools: Tools, moments: Moments | None) -> Keeping:
     """Checkpoints and reports as this machine wants them."""
     site, wanted = tools.site, tools.site.training
     return Keeping(
@@ -84,6 +91,7 @@ def _keeping(tools: Tools) -> Keeping:
         every_steps=wanted.checkpoint_steps,
         logs=site.logs,
         report_to=reports(wanted.report_to) if site.logs else (),
+        moments=moments,
     )
 
 

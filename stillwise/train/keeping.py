@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stillwise.runtime.files import disk_errors, sync_folder, write_json
+from stillwise.train.moments import Moments
 
 MARK = "complete.json"
 STEP = "checkpoint-"
@@ -35,6 +36,8 @@ class Keeping:
     logs: Path | None = None
     """Where event files, and the ids of a step whose loss was not finite, are written."""
     report_to: tuple[str, ...] = ()
+    moments: Moments | None = None
+    """The optimiser's moments before and after; None begins afresh and hands nothing on."""
 
 
 class Clock:

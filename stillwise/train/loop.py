@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from stillwise.errors import StillwiseError
 from stillwise.runtime.files import write_json
 from stillwise.train import keeping as checkpoints
-from stillwise.train import processes, stepper
+from stillwise.train import moments, processes, stepper
 from stillwise.train.fields import Schedule
 from stillwise.train.keeping import Keeping
 from stillwise.train.packing import Pack, bare, loss_sum
@@ -118,6 +118,7 @@ def optimise(
         journey.take_up(checkpoints.remembered(start))
     trainer = stepper.make(model, _arguments(settings, len(steps), kept.folder or scratch), journey)
     trainer.train(resume_from_checkpoint=str(start) if start else None)
+    moments.save(trainer.optimizer, model, kept.moments)
     if (whole := processes.whole_state(trainer.accelerator, trainer.model_wrapped)) is not None:
         WHOLE[model] = whole
     bare(model).config.use_cache = caching

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from stillwise.arrows import Example, Tools, Trainer
 from stillwise.parts import Role
 from stillwise.records import derive_seed
-from stillwise.train.fields import Fit, SpanWeights
+from stillwise.train.fields import Fit, Optimiser, SpanWeights
 
 if TYPE_CHECKING:
     from stillwise.train.render import Rendered, Row
@@ -27,6 +27,8 @@ class SFT(Trainer, Fit):
     """The role whose weights are trained."""
     span_weights: SpanWeights = SpanWeights()
     """Tokens weighed by span (``prompt``, ``thinking``, ``solution``); the loss is divided by the summed weights."""
+    optimiser: Optimiser = "fresh"
+    """``kept``: each stage goes on with the moments of AdamW of the stage before; ``fresh``: each begins with none."""
 
     def train(self, examples: Sequence[Example], student: Path, out: Path, tools: Tools) -> Mapping[str, Any]:
         """Writes the student, float32, at ``out`` and returns rows, drops, tokens, losses and the loss curve.
@@ -35,6 +37,7 @@ class SFT(Trainer, Fit):
         """
         from stillwise.train import folder
         from stillwise.train.fit import figures, fitted, load_student
+        from stillwise.train.moments import moments
         from stillwise.train.render import end_token
 
         began = time.monotonic()
@@ -43,7 +46,7 @@ class SFT(Trainer, Fit):
             rendered = _rendered(self, examples, tokenizer)
             steps = _steps(self, rendered, derive_seed(tools.seed, tools.step))
             model = load_student(self, student, rendered.rows[:2])
-            points = fitted(self, model, steps, tools)
+            points = fitted(self, model, steps, tools, moments=moments(self.optimiser, student, out))
             folder.save_student(model, student, aside, end_token(tokenizer))
         return figures(rendered, steps, points, time.monotonic() - began)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stillwise.train import keeping as checkpoints
-from stillwise.train import processes
+from stillwise.train import moments, processes
 from stillwise.train.keeping import Clock, Keeping
 from stillwise.train.losses.reduce import denominator
 from stillwise.train.packing import Pack, bare
@@ -64,6 +64,12 @@ class _Stepping:
         from torch.utils.data import DataLoader
 
         return DataLoader(self.train_dataset, batch_size=1, collate_fn=_only)  # type: ignore[arg-type]
+
+    def create_optimizer(self, *given: Any) -> Any:
+        """The optimiser, with the moments that the stage before handed on; a checkpoint's own take their place."""
+        made = super().create_optimizer(*given)  # type: ignore[misc]
+        moments.take_up(made, self.model, self.journey.keeping.moments)  # type: ignore[attr-defined]
+        return made
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
         """Forward and backward passes of one optimiser step; its loss over all processes is noted."""
@@ -133,7 +139,7 @@ def _report(trainer: Any, keeping: Keeping) -> None:
     from transformers.integrations import integration_utils
 
     known: Any = integration_utils
-    for name in keeping.report_to:
+    for name in keeping.report_to if processes.rank() == 0 else ():
         if name == "tensorboard" and keeping.logs is not None:
             from torch.utils.tensorboard import SummaryWriter
 

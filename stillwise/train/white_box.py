@@ -18,11 +18,12 @@ from stillwise.errors import UserError
 from stillwise.parts import Role
 from stillwise.records import derive_seed
 from stillwise.train import folder, loop
-from stillwise.train.fields import Fit
+from stillwise.train.fields import Fit, Optimiser
 from stillwise.train.fit import figures, fitted, load_student, planned, require_rows
 from stillwise.train.losses.head import Head, weighted_sum
 from stillwise.train.losses.mix import Matching, mixed_of
 from stillwise.train.losses.topk import Support
+from stillwise.train.moments import moments
 from stillwise.train.packing import Pack, hidden_states
 from stillwise.train.render import Row, end_token, render
 from stillwise.train.rollout import Rollouts
@@ -59,6 +60,8 @@ class WhiteBox(Trainer, Fit):
     """What is compared over the top k; see the page on losses."""
     signals: Literal["live", "cached"] = "live"
     """`cached` asks the teacher once, before the first step, and reads from disk in every epoch (needs a top k)."""
+    optimiser: Optimiser = "fresh"
+    """``kept``: each stage goes on with the moments of AdamW of the stage before; ``fresh``: each begins with none."""
     on_policy: float = Field(default=0.0, ge=0, le=1)
     """The probability that a step learns from the student's own answers to its prompts (GKD's lambda). Such a step has no
     cross-entropy, its divergence keeps its share, and it is divided by the number of generated tokens."""
@@ -131,7 +134,7 @@ def train_with(
             vocab=len(tokenizer),
             rollouts=part.rollouts(tokenizer, derive_seed(tools.seed, tools.step, part.kind)),
         )
-        points = fitted(part, model, steps, tools, cost, part.kind)
+        points = fitted(part, model, steps, tools, cost, part.kind, moments(part.optimiser, student, out))
         folder.save_student(model, student, aside, end_token(tokenizer))
     own = {"on_policy_steps": len(cost.drawn), "generated_tokens": sum(cost.drawn.values())} if part.on_policy else {}
     return {**figures(rendered, steps, points, time.monotonic() - began), **own}
