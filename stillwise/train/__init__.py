@@ -7,6 +7,7 @@ PARTS = PartTable(
     sft="sft.SFT",
     white_box="white_box.WhiteBox",
     pairwise="pairwise.Pairwise",
+    grpo="grpo.GRPO",
     reward_model="reward.RewardTrainer",
     reward_pairs="reward.PairRewardTrainer",
     forward_kl="losses.divergence.ForwardKL",
@@ -25,4 +26,9 @@ PARTS = PartTable(
     mse="losses.regression.MSE",
     huber="losses.regression.Huber",
     soft_bce="losses.regression.SoftBCE",
+    accurate="rewards.Accurate",
+    formatted="rewards.Formatted",
+    within="rewards.Within",
+    scored="rewards.Scored",
+    overlong="rewards.Overlong",
 )
