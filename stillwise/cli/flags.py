@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stillwise.errors import UserError, nearest
 
@@ -164,6 +164,31 @@ def traces_of(args: argparse.Namespace) -> dict[str, str]:
 def benchmarks_of(args: argparse.Namespace) -> dict[str, Source]:
     """What each ``--benchmark`` names."""
     return {name: source_of(spec) for name, spec in pairs_of(args.benchmark, "--benchmark").items()}
+
+
+def training_flag(parser: argparse.ArgumentParser) -> None:
+    """How this machine trains."""
+    help = "devices, launch, checkpoint_s, checkpoint_steps, report_to"
+    parser.add_argument("--training", action="append", default=[], metavar="A=B", help=help)
+
+
+def training_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The binding's ``training`` fields that the command line sets, checked."""
+    from pydantic import ValidationError
+
+    from stillwise.machine import Training
+
+    given: dict[str, Any] = pairs_of(args.training, "--training")
+    if "report_to" in given:
+        given["report_to"] = [name for name in given["report_to"].split(",") if name != "none"]
+    try:
+        checked = Training.model_validate(given)
+    except ValidationError as err:
+        fault = err.errors()[0]
+        name = str(fault["loc"][0])
+        hint = "" if name in Training.model_fields else f"; {nearest(name, Training.model_fields)}"
+        raise UserError(f"--training {name}: {fault['msg']}{hint}") from None
+    return {name: getattr(checked, name) for name in given}
 
 
 def mode_of(args: argparse.Namespace) -> Mode | None:

@@ -25,6 +25,8 @@ from stillwise.cli.flags import (
     roles_of,
     say,
     traces_of,
+    training_flag,
+    training_of,
 )
 from stillwise.errors import UserError
 
@@ -37,6 +39,7 @@ def run_parser(commands: Commands) -> None:
     parser = add(commands, "run", "run a recipe: problems to a measured student", _run)
     recipe_flags(parser)
     machine_flags(parser)
+    training_flag(parser)
     parser.add_argument("--until", metavar="STEP", help="stop after this step")
     parser.add_argument(
         "--budget", type=money, metavar="AMOUNT", help="stop before servers with a price cost more, over all runs"
@@ -82,6 +85,7 @@ def _run(args: argparse.Namespace) -> int:
         benchmarks=benchmarks_of(args),
         traces=traces_of(args),
         threads=args.threads,
+        training=training_of(args),
         on=args.on,
         progress=mode_of(args),
         until=args.until,

@@ -37,6 +37,7 @@ from stillwise.recipe.schema import Step
 from stillwise.recipe.work import (
     FAILURES,
     FINDINGS,
+    KEPT,
     LESSONS,
     PAIRS,
     ROWS,
@@ -186,7 +187,9 @@ def curriculum(work: Work, step: Step, folder: StepFolder) -> Facts:
 
 
 def train(work: Work, step: Step, folder: StepFolder) -> Facts:
-    """One folder per stage, each trained from the one before; a kill costs the stage at most."""
+    """One folder per stage, each trained from the one before; a kill costs what came after the stage's last checkpoint."""
+    from stillwise.train.launch import train as trained
+
     part = cast(Trainer, step.part)
     role = step.roles[0]
     student, before = student_path(work.roles[role]), work.role_identity(role)
@@ -199,10 +202,11 @@ def train(work: Work, step: Step, folder: StepFolder) -> Facts:
         fingerprint = digest(part.fingerprint, texts_of, before, tools.seed, *beside)
         stage = work.folder.step(f"{step.name}.{name}", fingerprint)
         if not stage.finished():
-            stage.begin()
-            figures = part.train(examples, student, stage.path / STUDENT, tools)
+            stage.begin(keep=KEPT)
+            figures = trained(part, examples, student, stage.path / STUDENT, work.at_site(step, tools, stage))
             tables.write(stage.path / FAILURES, failures, Failure)
             stage.finish({"stage": name, **{k: v for k, v in figures.items() if k != "timing"}})
+        stage.forget(KEPT)
         student, before = stage.path / STUDENT, stage.content
         stages.append(stage.facts)
         folders.append(str(stage.path.relative_to(work.folder.work)))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from stillwise.arrows import Caller, Composer, Contender, Graders, Progress, Row, Sampler, Tools
+from stillwise.machine import Site, Training
 from stillwise.parts import plain, scores_of
 from stillwise.recipe.load import Loaded
 from stillwise.recipe.roles import OpenModel, identity, local_folder
@@ -24,6 +25,9 @@ from stillwise.runtime.tables import Judged, Scored
 TRACES, VERDICTS, FAILURES, PROBLEMS = "traces.parquet", "verdicts.parquet", "failures.parquet", "problems.parquet"
 ROWS, PAIRS, LESSONS, SCORES, STUDENT = "rows.parquet", "pairs.parquet", "lessons.parquet", "scores.parquet", "student"
 FINDINGS = "findings.parquet"
+KEPT = ".kept"
+"""In a training's folder: checkpoints, which outlive a kill and go when the training is finished."""
+LOGS = "logs"
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Work:
     roles: dict[str, str]
     seeds: Seeds = field(default_factory=Seeds)
     threads: int = 2
+    training: Training = field(default_factory=Training)
+    """Devices, checkpoints and reports of the trainings."""
     purse: Purse = field(default_factory=Purse)
     """What calls of servers may cost, all steps together."""
     problems: list[Problem] = field(default_factory=list)
@@ -88,6 +94,12 @@ class Work:
             folders=self._folders(step) if step.arrow in ("train", "score") else {},
             scores={name: self.scores(name) for name in scores_of(step.part)},
         )
+
+    def at_site(self, step: Step, tools: Tools, stage: StepFolder) -> Tools:
+        """The tools with what a training of this stage needs of the machine."""
+        models = {role: self.roles[role] for role in step.roles if role in self.roles}
+        logs = self.folder.path / LOGS / tools.step
+        return replace(tools, site=Site(training=self.training, kept=stage.path / KEPT, logs=logs, models=models))
 
     def _folders(self, step: Step) -> dict[str, Path]:
         found = {role: local_folder(self.roles[role]) for role in step.roles if role in self.roles}

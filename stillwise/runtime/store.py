@@ -64,12 +64,22 @@ class StepFolder:
         if file_digest(path) != expected:
             raise CorruptOutput(f"{path} is not as it was written; delete the folder {self.path} and the step is made again")
 
-    def begin(self) -> None:
-        """An empty folder: what an interrupted attempt left is removed (its model calls stay in the journal)."""
+    def begin(self, keep: str = "") -> None:
+        """An empty folder: what an interrupted attempt left is removed (its model calls stay in the journal).
+
+        ``keep`` names a hidden folder inside that stays, for work that goes on where it was interrupted.
+        """
         with disk_errors(self.path):
-            if self.path.exists():
-                shutil.rmtree(self.path)
-            self.path.mkdir(parents=True)
+            self.path.mkdir(parents=True, exist_ok=True)
+            for path in self.path.iterdir():
+                if path.is_dir() and path.name != keep:
+                    shutil.rmtree(path)
+                elif not path.is_dir():
+                    path.unlink()
+
+    def forget(self, kept: str) -> None:
+        """Removes what was kept for an interruption, once the step is finished."""
+        shutil.rmtree(self.path / kept, ignore_errors=True)
 
     def finish(self, facts: dict[str, Any]) -> None:
         """Seal the folder: digests of its files and the step's facts (counts, never durations)."""

@@ -9,12 +9,15 @@ from typing import Any, Protocol
 
 from stillwise.train import keeping as checkpoints
 from stillwise.train import moments, processes
+from stillwise.train.flops import BACKWARD, size_of_model
 from stillwise.train.keeping import Clock, Keeping
 from stillwise.train.losses.reduce import denominator
 from stillwise.train.packing import Pack, bare
 
 SAVE = "save"
 """Rides along with the step's figures: the first process alone looks at the clock, and all have to save together."""
+OPERATIONS = "operations"
+"""Rides along too."""
 
 
 class Journey(Protocol):
@@ -29,7 +32,7 @@ class Journey(Protocol):
     @property
     def keeping(self) -> Keeping: ...
 
-    def note(self, number: int, loss: float, learning_rate: float, figures: dict[str, float]) -> None: ...
+    def note(self, number: int, loss: float, learning_rate: float, figures: dict[str, float], operations: float) -> None: ...
 
     def remember(self) -> Mapping[str, Any]: ...
 
@@ -86,8 +89,14 @@ class _Stepping:
                 loss, beside = self._one(model, inner, rows, pack, divisor)
             total = total + loss
             figures.update({name: figures.get(name, 0.0) + value / float(divisor) for name, value in beside.items()})
-        self._told(number, float(total), {**figures, **self.journey.cost.beside()})
+        figures |= self.journey.cost.beside()
+        self._told(number, float(total), {**figures, OPERATIONS: self._operations(inner, [rows for rows, _ in passes])})
         return total
+
+    def _operations(self, inner: Any, passes: Sequence[Sequence[Any]]) -> float:
+        size = size_of_model(bare(inner))
+        own = (1 + BACKWARD) * size.forward(len(row.ids) for rows in passes for row in rows)
+        return own + sum(self.journey.cost.operations(size, rows) for rows in passes)
 
     def _passes(self, inner: Any, number: int) -> list[tuple[Sequence[Any], Pack]]:
         planned = processes.mine(self.journey.steps[number])
@@ -109,7 +118,7 @@ class _Stepping:
         meant = processes.meant({**figures, "loss": loss, SAVE: due}, self.args.device)
         self.control.should_save = meant.pop(SAVE) > 0
         mean, rate = meant.pop("loss"), self._get_learning_rate()  # type: ignore[attr-defined]
-        self.journey.note(number, mean, rate, meant)
+        self.journey.note(number, mean, rate, meant, meant.pop(OPERATIONS) * processes.count())
         if self.journey.keeping.report_to:
             self.log({"loss": mean, "learning_rate": rate, **meant})  # type: ignore[attr-defined]
 
