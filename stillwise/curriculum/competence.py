@@ -11,6 +11,7 @@ from pydantic import Field
 from stillwise.arrows import Lesson, Row, Scheduler
 from stillwise.curriculum.order import difficulty
 from stillwise.curriculum.take import Take, Taken, lessons, taken
+from stillwise.errors import UserError
 from stillwise.parts import Scores
 from stillwise.records import derive_seed
 
@@ -41,6 +42,8 @@ class Competence(Scheduler):
     def schedule(self, rows: Sequence[Row], seed: int) -> list[Lesson]:
         """The lessons of one stage, called ``paced``; raises UserError where a share finds no trace."""
         found = sorted(taken(STAGE, self.take, rows), key=self._key)
+        if not found:
+            raise UserError(f"no share finds any of {len(rows)} selected traces; change 'where', 'levels' or the selection")
         places = self._places(found)
         total = len(found) * self.passes
         drawn = []

@@ -89,7 +89,7 @@ class Stages(Scheduler):
         """Raises UserError where a share asks for levels that no problem has: known before any teacher is asked."""
         for stage in self.chosen:
             for take in stage.take:
-                if not any(take.admits(level) for level in levels):
+                if take.if_none == "refuse" and not any(take.admits(level) for level in levels):
                     raise UserError(no_level(stage.name, take, levels))
 
     @property
@@ -107,6 +107,12 @@ class Stages(Scheduler):
 
         Raises UserError where a share finds no trace, naming stage, output, what was asked for and what is there.
         """
+        found = self._scheduled(rows, seed)
+        if not found:
+            raise UserError(f"no stage finds any of {len(rows)} selected traces; change 'where', 'levels' or the selection")
+        return found
+
+    def _scheduled(self, rows: Sequence[Row], seed: int) -> list[Lesson]:
         if self.arrange == "union":
             found = [one for stage in self.chosen for one in taken(stage.name, stage.take, rows) * stage.passes]
             return lessons(UNION, arranged(UNION, found, "shuffled", seed))

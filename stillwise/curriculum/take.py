@@ -81,6 +81,8 @@ class Take(Fields):
     """Of the target only spans of this kind are learnt, the others are read (``chunk``, ``question``, …); empty: all of it."""
     unknown_level: Unknown = "drop"
     """What happens to a trace without a level where ``levels`` is set."""
+    if_none: Literal["refuse", "skip"] = "refuse"
+    """What happens where no trace belongs to the share: an error that says what there is, or the share is left out."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -108,12 +110,13 @@ Taken = tuple[Row, Take]
 def taken(stage: str, shares: Sequence[Take], rows: Sequence[Row]) -> list[Taken]:
     """The traces of all shares, in the order of shares, then rows.
 
-    Raises UserError where a share finds no trace, naming stage, output, what was asked for and what is there.
+    Raises UserError where a share finds no trace and may not be left out, naming stage, output, what was asked for and what
+    is there.
     """
     found: list[Taken] = []
     for take in shares:
         mine = [(row, take) for row in rows if take.accepts(row)]
-        if not mine:
+        if not mine and take.if_none == "refuse":
             raise UserError(_nothing(stage, take, rows))
         found.extend(mine)
     return found

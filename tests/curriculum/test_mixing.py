@@ -77,6 +77,16 @@ def test_a_share_that_nobody_meets_says_what_there_is() -> None:
         seen(stages(stage(where={"other": 1})), LABELLED)
 
 
+def test_a_share_may_be_left_out_where_there_is_nothing_for_it_but_not_all_of_them() -> None:
+    nobody = {"from": "cots", "where": {"labels": 7}, "if_none": "skip"}
+    part = stages(stage("medium"), {"name": "harder", "take": [nobody]})
+    assert {x.stage for x in part.schedule(LABELLED, 0)} == {"medium"}
+    with pytest.raises(UserError, match="no stage finds any of 30 selected traces"):
+        stages({"name": "harder", "take": [nobody]}).schedule(LABELLED, 0)
+    with pytest.raises(UserError, match="no share finds any of 30"):
+        Competence.model_validate({"take": [nobody]}).schedule(LABELLED, 0)
+
+
 def test_a_range_that_runs_backwards_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"\[2, 1\] runs backwards"):
         stages(stage(where={"labels": [2, 1]}))
