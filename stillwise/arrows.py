@@ -290,6 +290,10 @@ class Rewriter(Part):
     def verifies(self, trace: Trace) -> bool:
         """Whether an edited trace is verified again by the verifier that the part holds; else it goes on without a verdict."""
         return True
+    def figures(self, tools: Tools) -> Mapping[str, Any]:
+        """JSON values about the scorer itself for the report (how it does on known traces, say); none by default."""
+        return {}
+
 
     @abstractmethod
     def rewrite(self, problem: Problem, trace: Trace, tools: Tools) -> Trace | Failure:

@@ -355,6 +355,10 @@ class Metrics(TypedDict, total=False):
     """By the step or flag that read them."""
     sampling: dict[str, SamplingSection]
     """By output name, in the recipe's order (``order`` keeps it, as JSON keys are sorted)."""
+    curation: dict[str, dict[str, Any]]
+    """By curating, filtering or pairing step: the part's kind and its own figures."""
+    judges: dict[str, Any]
+    """``steps`` that judged, and the ``agreement`` of each two."""
     selection: dict[str, SelectionSection]
     training: dict[str, list[StageSection]]
     evaluation: dict[str, EvaluationSection]

@@ -34,6 +34,7 @@ from stillwise.evaluate.titrate import Titration
 from stillwise.evaluate.titration_figures import titration_section
 from stillwise.parts import plain
 from stillwise.recipe.housekeeping import COMPLETE, USED, read_used
+from stillwise.recipe.judges import judges_section
 from stillwise.recipe.load import Loaded
 from stillwise.recipe.schema import OUTPUT, Step
 from stillwise.recipe.shown import add_shown
@@ -156,7 +157,7 @@ def collect(work: Work, dropped: Mapping[str, list[Failure]], facts: Mapping[str
     evaluations = outcome["evaluation"]
     names = list(evaluations)
     comparisons = [row for i, a in enumerate(names) for b in names[i + 1 :] for row in comparison_section(a, b, evaluations)]
-    probes = _probe_sections(work, outputs)
+    probes, judges = _probe_sections(work, outputs), judges_section(work)
     served = work.journal.served()
     return {
         "recipe": _recipe_section(work, facts),
@@ -170,6 +171,7 @@ def collect(work: Work, dropped: Mapping[str, list[Failure]], facts: Mapping[str
         "failures": _failures(work, dropped),
         "versions": facts["versions"],
         **({"served": served} if served else {}),
+        **({"judges": judges} if judges else {}),
         "examples": example_section(work.problems, sampled),
         **probes,
         "order": {"sampling": list(sampled), "evaluation": names, "benchmarks": list(work.benchmarks)}

@@ -149,7 +149,8 @@ def score(work: Work, step: Step, folder: StepFolder) -> Facts:
         for trace, value in zip(traces, values, strict=True)
     ]
     tables.write(folder.path / SCORES, scored, Scored)
-    return {"scores": len(scored)}
+    figures = dict(part.figures(tools))
+    return {"scores": len(scored), **({"figures": figures} if figures else {})}
 
 
 def select(work: Work, step: Step, folder: StepFolder) -> Facts:

@@ -6,22 +6,27 @@ Thinking with DistilQwen, §3.2.2 (easy, medium, hard) and §3.2.3 (RV and CD on
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stillwise.arrows import Ask, Completion, Request, Scorer, Tools
+from stillwise.errors import UserError
 from stillwise.parts import Role
 from stillwise.records import Finish, Problem, Sampling, Score, Trace, derive_seed, thinking_spans
 from stillwise.runtime.prompts import STUDENT, excerpt, only_object, packaged
+from stillwise.score.agreement import calibrate
+from stillwise.score.panel import Rubric, panel_of, rounded
 
-Rubric = Literal["verbosity", "verbosity_fit", "cognitive_difficulty", "difficulty"]
 HIGHEST: dict[Rubric, int] = {"verbosity": 9, "verbosity_fit": 9, "cognitive_difficulty": 9, "difficulty": 2}
 """Every scale begins at 0; of ``difficulty`` 0 is easy, 1 medium, 2 hard."""
 LABELS = ("easy", "medium", "hard")
 _READ_CHARS = 4_000
 """A judgement stands at the end of an answer."""
+_AGAIN_TEMPERATURE = 0.6
+"""A greedy answer that could not be read would come again word for word."""
 
 Item = tuple[Problem, Trace]
 
@@ -34,6 +39,7 @@ class Judged(Scorer):
     """
 
     kind: ClassVar[str] = "judged"
+    revision: ClassVar[int] = 2
     rubric: Rubric = "verbosity"
     """What is judged; also the score's name."""
     by: Role = "judge"
@@ -54,6 +60,18 @@ class Judged(Scorer):
     """A longer judgement cannot be read."""
     max_chars: int = Field(default=60_000, ge=2)
     """Of a longer trace the judge sees the beginning and the end, and that something is left out."""
+    panel: str | None = None
+    """A packaged panel of traces with known marks that the judge is put before, too: ``prose-1`` for judges of real traces,
+    ``sums-1`` for the embedded world. How far it agrees stands in the report."""
+
+    @model_validator(mode="after")
+    def _known_panel(self) -> Judged:
+        if self.panel is not None:
+            try:
+                panel_of(self.panel, self.rubric)
+            except UserError as err:
+                raise ValueError(str(err)) from err
+        return self
 
     def score(self, problem: Problem, traces: Sequence[Trace], tools: Tools) -> list[Score]:
         """One score for each trace."""
@@ -61,10 +79,21 @@ class Judged(Scorer):
 
     def score_all(self, groups: Sequence[tuple[Problem, Sequence[Trace]]], tools: Tools) -> list[list[Score]]:
         """One score for each trace of each problem; all first judgements are asked for together."""
-        items = [(problem, trace) for problem, traces in groups for trace in traces]
-        marks = self._marks(items, tools)
-        scores = iter([self._pooled(marks[place]) for place in range(len(items))])
+        scores = iter(self._scores([(problem, trace) for problem, traces in groups for trace in traces], tools))
         return [[next(scores) for _ in traces] for _, traces in groups]
+
+    def figures(self, tools: Tools) -> Mapping[str, Any]:
+        """Bias, error and quadratic kappa on the panel, with how many of it were undecided; nothing without a panel."""
+        if self.panel is None:
+            return {}
+        known = panel_of(self.panel, self.rubric)
+        scores = self._scores([(problem, trace) for problem, trace, _ in known], tools)
+        pairs = [(rounded(s.value), mark) for s, (_, _, mark) in zip(scores, known, strict=True) if s.value is not None]
+        found = asdict(calibrate([given for given, _ in pairs], [mark for _, mark in pairs])) if pairs else {"n": 0}
+        return {"panel": self.panel, "undecided": len(known) - len(pairs), **found}
+
+    def _scores(self, items: Sequence[Item], tools: Tools) -> list[Score]:
+        return [self._pooled(marks) for marks in self._marks(items, tools)]
 
     def _marks(self, items: Sequence[Item], tools: Tools) -> list[list[int]]:
         marks: list[list[int]] = [[] for _ in items]
@@ -80,7 +109,8 @@ class Judged(Scorer):
         return marks
 
     def _asked(self, items: Sequence[Item], todo: Sequence[tuple[int, int]], turn: int, tools: Tools) -> list[Completion]:
-        sampling = Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
+        temperature = self.temperature or (_AGAIN_TEMPERATURE if turn else 0.0)
+        sampling = Sampling(temperature=temperature, top_p=self.top_p, max_tokens=self.max_tokens)
         bar = tools.progress(tools.step, len(todo))
         requests = [
             Request(ask=self.ask(*items[place]), sampling=sampling, seed=self._seed(items[place][1], number, turn, tools))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from stillwise.arrows import Request
 from stillwise.errors import UserError
 from stillwise.records import Problem, Trace, thinking_spans
+from stillwise.score.agreement import quadratic_kappa
 from stillwise.score.judged import HIGHEST, Judged, read_mark
+from stillwise.score.panel import panel_of
 from tests.asking import Direct, tools_for
 
 PROBLEM = Problem.of("What is 1 + 1?", "2")
@@ -118,3 +121,46 @@ def test_a_long_trace_is_cut_in_the_middle_and_says_so() -> None:
 def test_an_unknown_version_names_the_known_ones() -> None:
     with pytest.raises(UserError, match="no prompt 'verbosity-7'; did you mean 'verbosity-1'"):
         Judged(version=7).ask(PROBLEM, trace("a"))
+
+
+def test_a_greedy_answer_that_could_not_be_read_is_not_asked_for_greedily_again() -> None:
+    judge = queue("seven", '{"score": 6}')
+    Judged().score(PROBLEM, [trace("a")], tools_for(judge=judge))
+    assert [request.sampling.temperature for request in judge.model.requests] == [0.0, 0.6]
+
+
+def test_a_judge_is_put_before_a_panel_and_its_figures_say_how_it_does() -> None:
+    known = panel_of("prose-1", "verbosity")
+    marks = iter([min(9, mark + 1) for _, _, mark in known[:-1]])
+    judge = Direct(lambda request: f'{{"score": {next(marks, 99)}}}')
+    found = Judged(panel="prose-1", asks=1).figures(tools_for(judge=judge))
+    assert found["panel"] == "prose-1"
+    assert (found["n"], found["undecided"]) == (len(known) - 1, 1)
+    assert 0.8 < found["bias"] <= 1
+    assert found["kappa"] is not None
+    assert Judged().figures(tools_for(judge=judge)) == {}
+
+
+@pytest.mark.parametrize("name", ["prose-1", "sums-1"])
+def test_a_panel_spans_the_scales_and_keeps_amount_apart_from_difficulty(name: str) -> None:
+    amount, hard = ([mark for _, _, mark in panel_of(name, rubric)] for rubric in ("verbosity", "cognitive_difficulty"))
+    assert min(amount) <= 1
+    assert max(amount) >= 8
+    assert max(hard) - min(hard) >= 7
+    assert (quadratic_kappa(amount, hard) or 0) < 0.7
+
+
+def test_a_panel_that_is_not_there_is_the_users_fault() -> None:
+    with pytest.raises(ValidationError, match="no panel 'prose-9'; did you mean 'prose-1'"):
+        Judged(panel="prose-9")
+    with pytest.raises(ValidationError, match="has no marks of 'difficulty'"):
+        Judged(panel="prose-1", rubric="difficulty")
+
+
+def test_the_packaged_panel_of_sums_is_what_the_command_writes() -> None:
+    from stillwise.micro.judge_corpus import panel
+
+    known = panel_of("sums-1", "verbosity")
+    assert [(p.question, t.text, m) for p, t, m in known] == [
+        (row["question"], row["trace"], row["marks"]["verbosity"]) for row in panel()
+    ]
