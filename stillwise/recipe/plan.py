@@ -129,7 +129,7 @@ def _bound(
     part = step.part
     requests = 0
     if step.arrow == "sample":
-        requests = num * _number(part, "tries", 1) if step.roles else 0
+        requests = min(num, _number(part, "num_problems", num)) * _number(part, "tries", 1) if step.roles else 0
     elif step.arrow == "probe":
         requests = num * _number(part, "most_prefixes", 1) * _number(part, "samples", 1)
     elif step.arrow == "evaluate":

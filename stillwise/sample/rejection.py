@@ -10,7 +10,7 @@ from pydantic import Field
 
 from stillwise.arrows import Ban, Paradigm, Progress, Sampled, Sampler, Tools, Truncated, Verifier
 from stillwise.parts import Fields, Role
-from stillwise.records import Failure, Outcome, Problem, Sampling
+from stillwise.records import Failure, Outcome, Problem, Sampling, digest
 
 
 class Draws(Fields):
@@ -34,6 +34,14 @@ class Draws(Fields):
     """``keep`` truncated answers as such, ``continue`` them by prefill, or ``resample`` them with a larger budget; once."""
     extra_tokens: int = Field(default=16384, ge=1)
     """How much larger the budget is then."""
+    num_problems: int | None = Field(default=None, ge=1)
+    """Only so many of the problems, the same ones in every step that asks for as many; None answers all."""
+
+    def some(self, problems: Sequence[Problem]) -> list[Problem]:
+        """The problems that are answered, in their order; which ones depends on their ids alone."""
+        ranked = sorted(problems, key=lambda problem: digest("trial", problem.id))
+        chosen = {problem.id for problem in ranked[: self.num_problems]}
+        return [problem for problem in problems if problem.id in chosen]
 
     @property
     def sampling(self) -> Sampling:
@@ -55,17 +63,18 @@ class Rejection(Sampler, Draws):
         from stillwise.runtime.lengthen import lengthened
 
         sampling, tools = self.sampling, lengthened(tools, self.by, self.truncated, self.extra_tokens)
+        problems = self.some(problems)
         unsolved = list(problems)
         for index in range(self.tries):
             if not unsolved:
                 return
             bar = _Solved(tools.progress(_label(tools, index, self.tries), len(unsolved)), len(problems), len(unsolved))
             wave = draw_verified(unsolved, self.paradigm, self.by, sampling, index, self.until, tools, bar)
-            checked = [
-                _checked(problem, sampled, self.paradigm, tools.step) for problem, sampled in zip(unsolved, wave, strict=True)
+            found = [
+                checked(problem, sampled, self.paradigm, tools.step) for problem, sampled in zip(unsolved, wave, strict=True)
             ]
-            yield from checked
-            unsolved = [problem for problem, one in zip(unsolved, checked, strict=True) if not _correct(one)]
+            yield from found
+            unsolved = [problem for problem, one in zip(unsolved, found, strict=True) if not _correct(one)]
 
 
 class All(Sampler, Draws):
@@ -82,10 +91,11 @@ class All(Sampler, Draws):
         from stillwise.runtime.lengthen import lengthened
 
         sampling, tools = self.sampling, lengthened(tools, self.by, self.truncated, self.extra_tokens)
+        problems = self.some(problems)
         bar = tools.progress(tools.step, len(problems) * self.tries)
         for index in range(self.tries):
             wave = draw_verified(problems, self.paradigm, self.by, sampling, index, self.verify, tools, bar)
-            yield from (_checked(p, one, self.paradigm, tools.step) for p, one in zip(problems, wave, strict=True))
+            yield from (checked(p, one, self.paradigm, tools.step) for p, one in zip(problems, wave, strict=True))
 
 
 def _label(tools: Tools, index: int, tries: int) -> str:
@@ -96,7 +106,7 @@ def _correct(one: Sampled | Failure) -> bool:
     return isinstance(one, Sampled) and one.verdict is not None and one.verdict.outcome is Outcome.CORRECT
 
 
-def _checked(problem: Problem, one: Sampled | Failure, paradigm: Paradigm, step: str) -> Sampled | Failure:
+def checked(problem: Problem, one: Sampled | Failure, paradigm: Paradigm, step: str) -> Sampled | Failure:
     """The attempt, or a failure if a banned word stands in it after all (a back end that ignores bans)."""
     ban: Ban | None = paradigm.ask(problem).ban
     if isinstance(one, Failure) or ban is None or ban.mode != "words":

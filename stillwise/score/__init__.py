@@ -7,6 +7,7 @@ PARTS = PartTable(
     rethink_words="rethink.RethinkWords",
     pass_rate="outcomes.PassRate",
     variation="outcomes.Variation",
+    apart="apart.Apart",
     length="shape.Length",
     structure="shape.Structure",
     repetition="shape.Repetition",

@@ -63,17 +63,28 @@ class PassRate(Scorer):
         return Score(name=self.kind, value=k / n, detail=f"{k} of {n}, 95% {low:.3f} to {high:.3f}{others}")
 
 
-class Variation(Scorer):
-    """The coefficient of variation of solvers' pass rates on a problem: their standard deviation over their mean (AM-1.4M).
+def variation(values: Sequence[float], ddof: int) -> float | None:
+    """The standard deviation of the values over their mean; None for fewer than two, or where the mean is 0."""
+    if len(values) < 2 or not statistics.fmean(values):
+        return None
+    spread = statistics.stdev(values) if ddof else statistics.pstdev(values)
+    return spread / statistics.fmean(values)
 
-    High where some models solve what others do not; 0 where all do equally well.
+
+class Variation(Scorer):
+    """The coefficient of variation of solvers' pass rates on a problem: their standard deviation over their mean.
+
+    High where some models solve what others do not; 0 where all do equally well (DeepDistill, arXiv 2504.17565).
     """
 
     kind: ClassVar[str] = "variation"
+    revision: ClassVar[int] = 2
     verify: Verifier = Field(default="by_answer_kind", validate_default=True)
     """Who decides."""
-    by: Literal["model", "role", "paradigm"] = "model"
-    """What tells the solvers apart."""
+    by: Literal["model", "role", "paradigm", "answer"] = "model"
+    """What tells the solvers apart; ``answer`` takes each answer's 0 or 1 by itself, whoever gave it."""
+    ddof: Literal[0, 1] = 1
+    """1 divides the squares by n - 1, which gives the paper's worked value; 0 by n, which is its printed formula."""
     least: int = Field(default=1, ge=1)
     """Fewest decided traces of a solver that counts."""
 
@@ -91,15 +102,16 @@ class Variation(Scorer):
         tries: defaultdict[str, list[bool]] = defaultdict(list)
         for trace, verdict in zip(traces, verdicts, strict=True):
             if verdict.outcome in DECIDED:
-                tries[getattr(trace, self.by)].append(verdict.outcome is Outcome.CORRECT)
+                tries[trace.id if self.by == "answer" else getattr(trace, self.by)].append(verdict.outcome is Outcome.CORRECT)
         rates = {name: sum(held) / len(held) for name, held in sorted(tries.items()) if len(held) >= self.least}
         detail = ", ".join(f"{name}: {sum(tries[name])} of {len(tries[name])}" for name in rates)
+        if self.by == "answer":
+            detail = f"{sum(map(sum, tries.values()))} of {len(rates)} answers"
         if len(rates) < 2:
             return Score(name=self.kind, value=None, detail=f"fewer than two solvers ({detail})")
-        mean = statistics.fmean(rates.values())
-        if mean == 0:
+        if not any(rates.values()):
             return Score(name=self.kind, value=None, detail=f"nobody solved it ({detail})")
-        return Score(name=self.kind, value=statistics.pstdev(rates.values()) / mean, detail=detail)
+        return Score(name=self.kind, value=variation(list(rates.values()), self.ddof), detail=detail)
 
 
 def judged(verifier: Verifier, groups: Sequence[Group], tools: Tools) -> list[list[Verdict]]:

@@ -10,7 +10,7 @@ import pytest
 from stillwise.arrows import Progress, Tools
 from stillwise.records import Finish, Outcome, Problem, Trace, Verdict, thinking_spans
 from stillwise.runtime.graders import GraderPool
-from stillwise.score.outcomes import PassRate, Variation, wilson
+from stillwise.score.outcomes import PassRate, Variation, variation, wilson
 from stillwise.score.shape import Length, Repetition, Structure
 
 PROBLEM = Problem.of("What is 2 + 2?", "4")
@@ -71,7 +71,7 @@ def test_what_was_cut_off_is_no_wrong_answer_unless_asked() -> None:
 
 def test_variation_is_between_solvers() -> None:
     traces = [trace("x", model) for model in ("a", "a", "b", "b")]
-    part = Variation()
+    part = Variation(ddof=0)
     assert part.of(traces, verdicts(RIGHT, RIGHT, RIGHT, RIGHT)).value == 0.0
     assert part.of(traces, verdicts(RIGHT, RIGHT, WRONG, WRONG)).value == pytest.approx(1.0)
     assert part.of(traces, verdicts(RIGHT, RIGHT, RIGHT, WRONG)).detail == "a: 2 of 2, b: 1 of 2"
@@ -80,12 +80,28 @@ def test_variation_is_between_solvers() -> None:
     assert part.of(traces, verdicts(RIGHT, RIGHT, CUT, CUT)).value is None
 
 
+def test_variation_of_the_papers_worked_example() -> None:
+    scores = [0.9, 0.1, 0.7, 0.3, 0.5]
+    assert variation(scores, 1) == pytest.approx(0.63, abs=0.005), "DeepDistill's worked value"
+    assert variation(scores, 0) == pytest.approx(0.566, abs=0.001), "its printed formula"
+    assert variation([0.5, 0.5], 1) == 0.0
+    assert variation([0.0, 0.0], 1) is None
+    assert variation([0.5], 1) is None
+
+
+def test_variation_of_answers_whoever_gave_them() -> None:
+    traces = [replace(trace("x", model), id=f"{i}") for i, model in enumerate("aabb")]
+    score = Variation(by="answer").of(traces, verdicts(RIGHT, WRONG, WRONG, CUT))
+    assert score.value == pytest.approx(3**0.5)
+    assert score.detail == "1 of 3 answers"
+
+
 @pytest.mark.parametrize("part", [PassRate(), Variation()], ids=lambda part: part.kind)
 def test_the_verifier_decides(part: PassRate | Variation, tools: Tools) -> None:
     traces = [trace("\\boxed{4}", "a"), trace("\\boxed{5}", "b"), trace("so \\boxed{4}", "b")]
     other = [trace("\\boxed{4}", "a"), trace("it is \\boxed{4}", "b")]
     first, second = part.score_all([(PROBLEM, traces), (PROBLEM, other)], tools)
-    expected = {"pass_rate": (2 / 3, 1.0), "variation": (1 / 3, 0.0)}[part.kind]
+    expected = {"pass_rate": (2 / 3, 1.0), "variation": (2**0.5 / 3, 0.0)}[part.kind]
     assert [score.value for score in first] == pytest.approx([expected[0]] * 3)
     assert [score.value for score in second] == pytest.approx([expected[1]] * 2)
 
