@@ -29,7 +29,7 @@ def sections(metrics: Metrics) -> list[Section]:
         Section(id="evaluation", title="Before and after", blocks=_evaluation(metrics)),
         Section(id="paradigms", title="The teachers’ modes", blocks=_modes(metrics)),
         Section(id="curation", title="The data", blocks=views_curation.curation_blocks(metrics)),
-        Section(id="selection", title="The choice of traces", blocks=views_selection.selection_figures(metrics)),
+        Section(id="selection", title="The choice of traces", blocks=_chosen(metrics)),
         Section(id="probes", title="Probes", blocks=_probes(metrics)),
         Section(id="training", title="Training", blocks=views.training_figures(metrics)),
         Section(id="lengths", title="Lengths and cost", blocks=_lengths(metrics)),
