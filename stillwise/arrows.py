@@ -278,6 +278,10 @@ class Scorer(Part):
         """Scores of many problems' traces, in their order: what a step calls. Scorers that ask a model ask for all at once."""
         return [self.score(problem, traces, tools) for problem, traces in groups]
 
+    def figures(self, tools: Tools) -> Mapping[str, Any]:
+        """JSON values about the scorer itself for the report (how it does on known traces, say); none by default."""
+        return {}
+
 
 class Rewriter(Part):
     """A trace to an edited trace."""
@@ -290,10 +294,6 @@ class Rewriter(Part):
     def verifies(self, trace: Trace) -> bool:
         """Whether an edited trace is verified again by the verifier that the part holds; else it goes on without a verdict."""
         return True
-    def figures(self, tools: Tools) -> Mapping[str, Any]:
-        """JSON values about the scorer itself for the report (how it does on known traces, say); none by default."""
-        return {}
-
 
     @abstractmethod
     def rewrite(self, problem: Problem, trace: Trace, tools: Tools) -> Trace | Failure:
