@@ -59,6 +59,9 @@ class Ask:
     user: str
     prefill: str = ""
     ban: Ban | None = None
+    schema: str = ""
+    """A JSON schema, as text, of the whole answer after its thought; "" for none. Enforced where a server can and noted where
+    not: whoever asks says the form in words too, and reads strictly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +198,26 @@ class Metered(Protocol):
 
     def figures(self, left: int) -> Mapping[str, float]:
         """Running figures for the progress bar; ``left`` answers are still to come (for the projection)."""
+
+
+@runtime_checkable
+class Ordered(Protocol):
+    """A caller that gives answers in order without holding all of them."""
+
+    def each(self, count: int, request: Callable[[int], Request], on_batch: OnBatch) -> Iterator[Completion]:
+        """One completion for each of ``count`` requests, in order; ``request`` makes each when its time comes (perhaps again).
+
+        ``on_batch`` hears of answers as soon as they are known and durable, in any order, each before its turn.
+        """
+
+
+@runtime_checkable
+class Together(Protocol):
+    """A caller whose model gives several samples of one question for less when they are asked for at once."""
+
+    @property
+    def together(self) -> int:
+        """So many; 1 for no such gain."""
 
 
 @runtime_checkable
@@ -440,6 +463,8 @@ class Lesson:
     weight: float = 1.0
     spans: str = ""
     """Of the target only the trace's spans of this kind are learnt, the others are read; empty: all of it."""
+    apart: bool = False
+    """Each of these spans is an example of its own, read after everything before it; no two stand side by side."""
 
 
 class Scheduler(Part):

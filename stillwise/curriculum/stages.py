@@ -137,13 +137,15 @@ class Single(Scheduler):
     """What the student learns of each trace: ``full`` includes the thought and its tags."""
     spans: str = ""
     """Of the target only spans of this kind are learnt, the others are read; empty: all of it."""
+    apart: bool = False
+    """Each of these spans is an example of its own, after everything before it: one chunk of a trace at a time."""
     order: Order = "shuffled"
     """The order of the lessons."""
 
     def schedule(self, rows: Sequence[Row], seed: int) -> list[Lesson]:
         """Lessons of the one stage, which is called ``single``; raises UserError where no trace is found."""
         outputs = [self.of] if self.of else list(dict.fromkeys(row.output for row in rows))
-        how = {"levels": self.levels, "target": self.target, "spans": self.spans}
+        how = {"levels": self.levels, "target": self.target, "spans": self.spans, "apart": self.apart}
         take = tuple(Take.model_validate({"from": output, **how}) for output in outputs)
         return lessons("single", Stage(name="single", take=take, order=self.order).listed(rows, seed))
 
@@ -153,10 +155,13 @@ def _with_replay(stages: Sequence[Stage], listed: dict[str, list[Taken]], seed: 
     stage, mine = stages[-1], listed[stages[-1].name]
     count = round(stage.replay * len(mine))
     earlier = list(
-        dict.fromkeys((r.trace_id, take.target, take.spans) for each in stages[:-1] for r, take in listed[each.name])
+        dict.fromkeys(
+            (r.trace_id, take.target, take.spans, take.apart) for each in stages[:-1] for r, take in listed[each.name]
+        )
     )
     if not count or not earlier:
         return lessons(stage.name, mine)
     earlier.sort(key=lambda key: derive_seed(seed, "replay", stage.name, *key))
-    again = [Lesson(stage=stage.name, trace_id=t, target=target, spans=s) for t, target, s in islice(cycle(earlier), count)]
+    chosen = islice(cycle(earlier), count)
+    again = [Lesson(stage=stage.name, trace_id=t, target=target, spans=s, apart=a) for t, target, s, a in chosen]
     return interleaved([lessons(stage.name, mine), again])

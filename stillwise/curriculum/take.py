@@ -79,6 +79,8 @@ class Take(Fields):
     """What the student learns of each trace: ``full`` includes the thought and its tags."""
     spans: str = ""
     """Of the target only spans of this kind are learnt, the others are read (``chunk``, ``question``, …); empty: all of it."""
+    apart: bool = False
+    """Each of these spans is an example of its own, after everything before it: one chunk of a trace at a time."""
     unknown_level: Unknown = "drop"
     """What happens to a trace without a level where ``levels`` is set."""
     if_none: Literal["refuse", "skip"] = "refuse"
@@ -86,6 +88,8 @@ class Take(Fields):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
+        if self.apart and not self.spans:
+            raise ValueError("apart: true needs the kind of spans that are learnt one at a time; name it under spans")
         if self.levels and self.levels[0] > self.levels[1]:
             raise ValueError(f"levels {list(self.levels)} run backwards; write [{self.levels[1]}, {self.levels[0]}]")
         return self
@@ -124,7 +128,10 @@ def taken(stage: str, shares: Sequence[Take], rows: Sequence[Row]) -> list[Taken
 
 def lessons(stage: str, found: Iterable[Taken]) -> list[Lesson]:
     """The traces as lessons of a stage."""
-    return [Lesson(stage=stage, trace_id=row.trace_id, target=take.target, spans=take.spans) for row, take in found]
+    return [
+        Lesson(stage=stage, trace_id=row.trace_id, target=take.target, spans=take.spans, apart=take.apart)
+        for row, take in found
+    ]
 
 
 def no_level(stage: str, take: Take, levels: Iterable[int | None]) -> str:

@@ -18,6 +18,9 @@ from stillwise.micro.solutions import OPENERS, REDO, Operation, answer_line, col
 VERSION = 1
 """Raised when it writes otherwise: a part of its identity."""
 
+MEDIUM_UP_TO = 3
+"""A sum of more operations is hard."""
+
 _WORK = re.compile(r"(-?\d+) ([+-]) (-?\d+)(?= =|:| ->)(.*)\Z")
 _NUMBER = re.compile(r"-?\d+")
 _LAST = re.compile(r"(-?\d+)\.?\Z")
@@ -81,11 +84,25 @@ def rethought(trace: str, user: str) -> str:
     return simplified(trace) if "too hard" in _between(user, "critique").casefold() else extended(trace)
 
 
+def fitted(trace: str, user: str = "") -> str:
+    """Judged by the number of operations, rewritten by that template: one line; idea and lines; plan, columns, a check."""
+    pieces = list(_pieces(trace))
+    split = [split_line(_sound(piece).operation) for piece in pieces]
+    if len(pieces) == 1:
+        return "Difficulty: easy\n" + _answered(split, trace)
+    if len(pieces) <= MEDIUM_UP_TO:
+        return "Difficulty: medium\n" + _answered(["From left to right.", *split], trace)
+    plan = ["This is a long sum.", f"Plan: {len(pieces)} operations, from left to right."]
+    lines = [*plan, *(piece.line for piece in pieces), f"Verify: {split[-1]}. Yes."]
+    return "Difficulty: hard\n" + _answered(lines, trace)
+
+
 _EDITS: tuple[tuple[str, Callable[[str, str], str]], ...] = (
     ("Write only the critique", criticised),
     ("following the critique", rethought),
     ("too few words for a student", extended),
     ("too hard for a student", simplified),
+    ("by the template of that difficulty", fitted),
 )
 """A phrase of each packaged prompt, and what to do."""
 

@@ -17,4 +17,5 @@ PARTS = PartTable(
     per_level="per_level.PerLevel",
     recorded="recorded.Recorded",
     recorded_problems="recorded.RecordedProblems",
+    distinct="distinct.Distinct",
 )

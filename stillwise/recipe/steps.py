@@ -189,7 +189,7 @@ def curriculum(work: Work, step: Step, folder: StepFolder) -> Facts:
 
 def train(work: Work, step: Step, folder: StepFolder) -> Facts:
     """One folder per stage, each trained from the one before; a kill costs what came after the stage's last checkpoint."""
-    from stillwise.train.launch import train as trained
+    from stillwise.train.gang import SharedTraining
 
     part = cast(Trainer, step.part)
     role = step.roles[0]
@@ -204,7 +204,10 @@ def train(work: Work, step: Step, folder: StepFolder) -> Facts:
         stage = work.folder.step(f"{step.name}.{name}", fingerprint)
         if not stage.finished():
             stage.begin(keep=KEPT)
-            figures = trained(part, examples, student, stage.path / STUDENT, work.at_site(step, tools, stage))
+            site = work.at_site(step, tools, stage)
+            training = SharedTraining(part, examples, student, stage.path / STUDENT, site, work.threads)
+            work.executor.gang(training)
+            figures = training.result()
             tables.write(stage.path / FAILURES, failures, Failure)
             stage.finish({"stage": name, **{k: v for k, v in figures.items() if k != "timing"}})
         stage.forget(KEPT)
@@ -355,7 +358,7 @@ def _examples(
     work: Work, part: Trainer, lessons: Sequence[Lesson], texts: dict[str, Trace]
 ) -> tuple[list[Example], list[Failure]]:
     problems = by_id(work.problems)
-    examples: list[Example] = []
+    groups: list[list[Example]] = []
     failures: list[Failure] = []
     for lesson in lessons:
         trace = texts[lesson.trace_id]
@@ -368,9 +371,26 @@ def _examples(
             failures.append(Failure(step="train", item=trace.id, reason="no_spans", detail=lesson.spans))
             continue
         user = user_message(problems[trace.problem_id].question, part.instruction)
-        name = digest(trace.id, lesson.spans) if lesson.spans else trace.id
-        examples.append(Example(id=name, user=user, assistant=target.strip(), weight=lesson.weight, learnt=learnt))
-    return examples, failures
+        parts = [(span,) for span in learnt] if lesson.apart else [learnt]
+        names = [digest(trace.id, lesson.spans, n) for n in range(len(parts))] if lesson.apart else [_name(trace, lesson)]
+        held = zip(names, parts, strict=True)
+        groups.append([Example(id=n, user=user, assistant=target.strip(), weight=lesson.weight, learnt=p) for n, p in held])
+    return dealt(groups), failures
+
+
+def _name(trace: Trace, lesson: Lesson) -> str:
+    return digest(trace.id, lesson.spans) if lesson.spans else trace.id
+
+
+def dealt(groups: Sequence[list[Example]]) -> list[Example]:
+    """One example of each group, then the next of each, until all are dealt; neighbours begin at different places of theirs.
+
+    Groups of one stay in their order.
+    """
+    longest = max(map(len, groups), default=0)
+    return [
+        group[(place + turn) % len(group)] for turn in range(longest) for place, group in enumerate(groups) if turn < len(group)
+    ]
 
 
 def _learnt(trace: Trace, target: str, kind: str) -> tuple[Span, ...]:

@@ -13,4 +13,6 @@ PARTS = PartTable(
     in_turns="turns.InTurns",
     by_student="chosen.ByStudent",
     varied="varied.Varied",
+    until_enough="enough.UntilEnough",
+    sometimes="enough.Sometimes",
 )

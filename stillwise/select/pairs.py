@@ -27,6 +27,8 @@ class RightWrong(Pairer):
     """The output that the correct traces come from; None: the step's input."""
     rejected: Input | None = None
     """The output that the incorrect traces come from (a student's own attempts, say); None: the one of the chosen."""
+    otherwise: Input | None = None
+    """The output that the incorrect traces come from where a problem has none in ``rejected``."""
     per_problem: int = Field(default=1, ge=1)
     """Pairs of a problem at most; no trace stands in two of them."""
     match: Literal["first", "length"] = "first"
@@ -40,6 +42,8 @@ class RightWrong(Pairer):
     def _both(self) -> RightWrong:
         if self.rejected is not None and self.chosen is None:
             raise ValueError("rejected names an output, so chosen must name one too")
+        if self.otherwise is not None and self.rejected is None:
+            raise ValueError("otherwise stands in for rejected, which names no output")
         return self
 
     def pair(self, contenders: Sequence[Contender]) -> Mined:
@@ -49,7 +53,8 @@ class RightWrong(Pairer):
     def _of_problem(self, held: Sequence[Contender]) -> list[Pair] | str:
         right = [c for c in held if c.outcome == Outcome.CORRECT and self.chosen in (None, c.output)]
         source = self.rejected or self.chosen
-        wrong = [c for c in held if c.outcome == Outcome.INCORRECT and source in (None, c.output)]
+        all_wrong = [c for c in held if c.outcome == Outcome.INCORRECT]
+        wrong = [c for c in all_wrong if source in (None, c.output)] or [c for c in all_wrong if self.otherwise == c.output]
         if not right or not wrong:
             return "no_correct" if not right else "no_incorrect"
         couples = [(a, b) for a in right for b in wrong if self.within is None or _distance(a, b) <= self.within]

@@ -41,6 +41,20 @@ def test_extending_checks_every_operation_and_simplifying_none() -> None:
         assert len(writer.simplified(extended)) < len(extended)
 
 
+def test_a_judged_trace_gets_shorter_and_longer_with_difficulty() -> None:
+    lengths: dict[str, list[int]] = {}
+    for problem in PROBLEMS:
+        text = trace(problem.expression, 1.0)
+        written = writer.write(prompt("by_difficulty", text))
+        judged, _, body = written.partition("\n")
+        assert boxed(body) == problem.answer
+        assert len(body) < len(text)
+        lengths.setdefault(judged, []).append(len(body))
+    assert list(lengths) == ["Difficulty: easy", "Difficulty: medium", "Difficulty: hard"]
+    easy, medium, hard = (sum(held) / len(held) for held in lengths.values())
+    assert easy < medium < hard
+
+
 def test_a_second_attempt_takes_the_place_of_the_first() -> None:
     text = (
         "<think>\n7 + 8: 7+8=14. So 14.\nWait, 7 + 8 -> 15. No.\nHmm, no. Again, 7 + 8: 7+8=15. So 15.\n</think>\n\n"

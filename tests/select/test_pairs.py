@@ -47,6 +47,16 @@ def test_a_students_own_negatives() -> None:
         RightWrong(rejected="student")
 
 
+def test_another_output_stands_in_where_a_problem_has_no_wrong_trace() -> None:
+    part = RightWrong(chosen="think", rejected="fresh", otherwise="first")
+    held = [made("t"), made("old", "incorrect", output="first"), made("right", output="fresh")]
+    assert couples(part, *held) == [("t", "old", "right_wrong")]
+    assert couples(part, *held, made("new", "incorrect", output="fresh")) == [("t", "new", "right_wrong")]
+    assert part.pair(held[:1])[1][0].reason == "no_incorrect"
+    with pytest.raises(ValidationError, match="names no output"):
+        RightWrong(chosen="think", otherwise="first")
+
+
 def test_length_matched_pairs() -> None:
     held = [made("r", tokens=100), made("far", "incorrect", tokens=10), made("near", "incorrect", tokens=90, sample_index=1)]
     assert couples(RightWrong(match="length"), *held) == [("r", "near", "right_wrong")]
