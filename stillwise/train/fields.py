@@ -13,6 +13,23 @@ Optimiser = Literal["fresh", "kept"]
 RowOrder = Literal["as_given", "shuffled"]
 
 
+class Lora(Fields):
+    """A low-rank adapter instead of all weights (arXiv 2106.09685)."""
+
+    kind: Literal["lora"] = "lora"
+    """The sort of adapter."""
+    rank: int = Field(default=16, ge=1)
+    """Of the two matrices whose product is learnt beside each target."""
+    alpha: float = Field(default=32.0, gt=0)
+    """The product is multiplied by alpha / rank."""
+    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    """Names of the layers that get one (``q_proj``, …); ``all-linear`` means all linear ones but the output layer."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of an adapter's inputs that is set to 0 in training."""
+    merge: bool = False
+    """Adds the adapter to the weights at the end and saves those; otherwise the adapter is saved beside its base's address."""
+
+
 class Fit(Fields):
     """How long, in which order and how fast a student is trained."""
 
@@ -20,6 +37,8 @@ class Fit(Fields):
     """How often each example is seen."""
     steps: int | None = Field(default=None, ge=1)
     """Optimiser steps; overrides ``epochs`` and repeats or cuts the examples as needed (baselines of equal length)."""
+    length: float = Field(default=1.0, gt=0)
+    """Times the optimiser steps: 0.5 ends half way, 2 goes on for as long again (methods compared at equal cost)."""
     learning_rate: float = Field(default=1e-5, gt=0)
     """The highest learning rate."""
     schedule: Schedule = "cosine"
@@ -42,6 +61,8 @@ class Fit(Fields):
     """Rows packed into one sequence, isolated from each other; false gives every row its own forward pass."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the forward and backward pass; the trained weights are float32 in both."""
+    adapter: Lora | None = None
+    """A low-rank adapter is trained (``{kind: lora, rank: 16}``), and the other weights stay; None trains all weights."""
     gradient_checkpointing: bool = False
     """Recomputes activations in the backward pass: less memory, about a third more time."""
 
@@ -66,3 +87,17 @@ class SpanWeights(Fields):
     def even(self) -> bool:
         """Whether the answer is learnt evenly and the prompt not at all."""
         return (self.prompt, self.thinking, self.solution) == (0, 1, 1)
+
+
+KeepFrom = Literal["start", "middle", "end"]
+
+
+class Supervised(Fields):
+    """Which tokens of a row are learnt, and how much of the row there is."""
+
+    span_weights: SpanWeights = SpanWeights()
+    """Tokens weighed by span (``prompt``, ``thinking``, ``solution``); the loss is divided by the summed weights."""
+    keep: float = Field(default=1.0, gt=0, le=1)
+    """The share of each row's tokens, prompt included, that is trained on; the others are not even read."""
+    keep_from: KeepFrom = "start"
+    """Where the kept tokens stand in the row."""

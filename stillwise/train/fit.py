@@ -27,15 +27,24 @@ def planned(fit: Fit, units: Sequence[Sequence[Row]], seed: int) -> list[list[li
     """Optimiser steps, each a list of forward passes of rows; the rows of a unit (a pair, or one row) stay together."""
     lengths = [sum(len(row.ids) for row in unit) for unit in units]
     most = min(fit.micro_batch_tokens, fit.batch_tokens)
-    groups = islice(_groups(fit, lengths, seed), fit.steps)
+    groups = islice(_groups(fit, lengths, seed), num_steps(fit, lengths, seed))
     micros = ((group, processes.budget(most, sum(lengths[i] for i in group)) if fit.packing else 1) for group in groups)
     return [[[row for i in pack for row in units[i]] for pack in filled(lengths, group, micro)] for group, micro in micros]
 
 
+def num_steps(fit: Fit, lengths: Sequence[int], seed: int) -> int:
+    """Optimiser steps over units of these lengths: those of the epochs or those given, times ``length``; one at least."""
+    usual = fit.steps or sum(1 for epoch in range(fit.epochs) for _ in _epoch(fit, lengths, epoch, seed))
+    return max(1, round(fit.length * usual))
+
+
 def _groups(fit: Fit, lengths: Sequence[int], seed: int) -> Iterator[tuple[int, ...]]:
-    for epoch in count() if fit.steps else range(fit.epochs):
-        order = epoch_order(len(lengths), epoch, fit.order, seed)
-        yield from filled(lengths, order, fit.batch_tokens)
+    for epoch in count():
+        yield from _epoch(fit, lengths, epoch, seed)
+
+
+def _epoch(fit: Fit, lengths: Sequence[int], epoch: int, seed: int) -> Iterator[tuple[int, ...]]:
+    yield from filled(lengths, epoch_order(len(lengths), epoch, fit.order, seed), fit.batch_tokens)
 
 
 def require_rows(rows: Sequence[Any], dropped: Mapping[str, str]) -> None:
@@ -45,11 +54,15 @@ def require_rows(rows: Sequence[Any], dropped: Mapping[str, str]) -> None:
         raise UserError(f"nothing to train on: {reasons or 'no example was given'}")
 
 
-def load_student(fit: Fit, student: Path, probe: Sequence[Row]) -> Any:
-    """The student's weights, with packed attention that was tried on the probe rows."""
+def load_student(fit: Fit, student: Path, probe: Sequence[Row], seed: int = 0) -> Any:
+    """The student's weights, with packed attention that was tried on the probe rows, and an adapter drawn from the seed."""
     if fit.packing:
         register_attention()
-    model = folder.load_model(student, ATTENTION if fit.packing else None)
+    model = folder.load_model(student, ATTENTION if fit.packing else None, trainable=fit.adapter is not None)
+    if fit.adapter is not None:
+        from stillwise.train.adapters import attach
+
+        model = attach(model, student, fit.adapter, derive_seed(seed, "adapter") % 2**31)
     if not processes.sharded():
         model.to(processes.device())
     if fit.packing:
@@ -140,6 +153,7 @@ def figures(rendered: Rendered, steps: Sequence[loop.Step], points: Sequence[loo
         "dropped": dict(sorted(Counter(rendered.dropped.values()).items())),
         "dropped_ids": rendered.dropped,
         "supervised_tokens": supervised,
+        "operations": sum(point.operations for point in points),
         "total_tokens": sum(len(row.ids) for step in steps for rows in step for row in rows),
         "first_loss": points[0].loss,
         "last_loss": points[-1].loss,

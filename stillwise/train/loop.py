@@ -15,6 +15,7 @@ from stillwise.runtime.files import write_json
 from stillwise.train import keeping as checkpoints
 from stillwise.train import moments, processes, stepper
 from stillwise.train.fields import Schedule
+from stillwise.train.flops import Size
 from stillwise.train.keeping import Keeping
 from stillwise.train.packing import Pack, bare, loss_sum
 from stillwise.train.render import Row
@@ -52,6 +53,8 @@ class Point:
     ids: tuple[str, ...]
     figures: dict[str, float] = field(default_factory=dict)
     """Parts of the loss and what is watched beside it, divided like the loss."""
+    operations: float = 0.0
+    """Floating-point operations of the step, all processes together."""
 
 
 class Cost(ABC):
@@ -68,6 +71,10 @@ class Cost(ABC):
     @abstractmethod
     def total(self, model: Any, rows: Sequence[Row], pack: Pack) -> tuple[Tensor, Mapping[str, float]]:
         """The weighted sum of the pass's losses, and sums of figures to show beside it."""
+
+    def operations(self, size: Size, rows: Sequence[Row]) -> float:
+        """Floating-point operations for a pass of these rows but the student's own passes forward and backward."""
+        return 0.0
 
     def beside(self) -> Mapping[str, float]:
         """Figures of the whole step that are no sums over its passes; nothing by default."""
@@ -135,22 +142,23 @@ class _Journey:
     keeping: Keeping
     points: list[Point] = field(default_factory=list)
 
-    def note(self, number: int, loss: float, learning_rate: float, figures: dict[str, float]) -> None:
+    def note(self, number: int, loss: float, learning_rate: float, figures: dict[str, float], operations: float) -> None:
         """Tells of a step; raises where its loss is not finite."""
-        point = _point(number, loss, learning_rate, self.steps, figures, self.keeping.logs)
+        ids = _ids(number, loss, self.steps, self.keeping.logs)
+        point = Point(number + 1, loss, learning_rate, ids, figures, operations)
         self.points.append(point)
         self.on_step(point)
 
     def remember(self) -> dict[str, Any]:
         """The points without their ids, which the plan holds, and what the cost remembers."""
-        held = [[point.loss, point.learning_rate, point.figures] for point in self.points]
+        held = [[point.loss, point.learning_rate, point.figures, point.operations] for point in self.points]
         return {"points": held, "cost": dict(self.cost.state())}
 
     def take_up(self, state: Mapping[str, Any]) -> None:
         """Goes on from what was remembered; each step of it is told again, for the bar."""
         self.cost.restore(state["cost"])
-        for number, (loss, rate, figures) in enumerate(state["points"]):
-            self.note(number, loss, rate, figures)
+        for number, told in enumerate(state["points"]):
+            self.note(number, *told)
 
 
 def _arguments(settings: Settings, count: int, scratch: Path) -> Any:
@@ -188,9 +196,8 @@ def _arguments(settings: Settings, count: int, scratch: Path) -> Any:
     return found
 
 
-def _point(
-    number: int, loss: float, learning_rate: float, steps: Sequence[Step], figures: dict[str, float], logs: Path | None
-) -> Point:
+def _ids(number: int, loss: float, steps: Sequence[Step], logs: Path | None) -> tuple[str, ...]:
+    """The ids of a step's rows; raises where its loss is not finite."""
     ids = tuple(row.id for rows in steps[number] for row in rows)
     if not math.isfinite(loss):
         told = _told(number, loss, ids, logs)
@@ -198,7 +205,7 @@ def _point(
             f"the loss is {loss} at optimiser step {number + 1} of {len(steps)}; lower learning_rate or max_grad_norm, or look "
             f"at the step's {len(ids)} rows ({told})"
         )
-    return Point(step=number + 1, loss=loss, learning_rate=learning_rate, ids=ids, figures=figures)
+    return ids
 
 
 def _told(number: int, loss: float, ids: Sequence[str], logs: Path | None) -> str:

@@ -18,6 +18,7 @@ from stillwise.records import derive_seed
 from stillwise.train import folder, loop
 from stillwise.train.fields import Fit
 from stillwise.train.fit import figures, fitted, load_student, planned, require_rows
+from stillwise.train.flops import Size
 from stillwise.train.losses.cross_entropy import token_logprobs
 from stillwise.train.losses.head import Head
 from stillwise.train.losses.preference import Pairs
@@ -57,7 +58,7 @@ class Pairwise(Trainer, Fit):
             tokenizer = folder.load_tokenizer(student)
             units, rendered = _units(examples, tokenizer, self.max_length)
             steps = planned(self, units, derive_seed(tools.seed, tools.step))
-            model = load_student(self, student, rendered.rows[:2])
+            model = load_student(self, student, rendered.rows[:2], derive_seed(tools.seed, tools.step))
             check_head(model, rendered.rows[0], len(tokenizer))
             betas = {e.id: e.beta for e in examples if e.beta is not None}
             cost = PairCost(objective=self.objective, vocab=len(tokenizer), betas=betas, max_drop=self.max_chosen_drop)
@@ -101,6 +102,10 @@ class PairCost(loop.Cost):
     max_drop: float | None = None
     reference: dict[tuple[int, ...], float] = field(default_factory=dict)
     """Summed log-probabilities of rows (by their token ids) under the reference: the student before the first step."""
+
+    def operations(self, size: Size, rows: Sequence[Row]) -> float:
+        """The reference's pass, where the loss has one."""
+        return float(size.forward(len(row.ids) for row in rows) if self.reference else 0)
 
     def weight(self, rows: Sequence[Row], pack: Pack) -> Tensor:
         """The summed weight of the pairs."""

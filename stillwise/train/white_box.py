@@ -9,23 +9,25 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stillwise.arrows import Divergence, Example, Tools, Trainer
 from stillwise.errors import UserError
 from stillwise.parts import Role
 from stillwise.records import derive_seed
 from stillwise.train import folder, loop
-from stillwise.train.fields import Fit, Optimiser
+from stillwise.train.excerpt import supervised
+from stillwise.train.fields import Fit, Optimiser, Supervised
 from stillwise.train.fit import figures, fitted, load_student, planned, require_rows
+from stillwise.train.flops import Size, size_of_model
 from stillwise.train.losses.head import Head, weighted_sum
 from stillwise.train.losses.mix import Matching, mixed_of
 from stillwise.train.losses.topk import Support
 from stillwise.train.moments import moments
 from stillwise.train.packing import Pack, hidden_states
-from stillwise.train.render import Row, end_token, render
+from stillwise.train.render import Row, end_token
 from stillwise.train.rollout import Rollouts
 from stillwise.train.signals.cache import Cached, capture
 from stillwise.train.signals.source import Live, TeacherSignal, check_head
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class WhiteBox(Trainer, Fit):
+class WhiteBox(Trainer, Fit, Supervised):
     """Cross-entropy mixed with a divergence to a teacher's distribution at every supervised token.
 
     On-Policy Distillation of Language Models, arXiv 2306.13649, §3 (supervised, and with `on_policy` its Algorithm 1); Hinton
@@ -69,6 +71,12 @@ class WhiteBox(Trainer, Fit):
     """At which the student's own answers are drawn."""
     max_rollout_tokens: int = Field(default=1024, ge=1)
     """Longer answers are cut, and learnt without an end."""
+
+    @model_validator(mode="after")
+    def _own_answers_are_whole(self) -> Self:
+        if self.on_policy and (self.keep < 1 or not self.span_weights.even):
+            raise ValueError("on_policy learns from whole answers of the student; leave keep and span_weights as they are")
+        return self
 
     def train(self, examples: Sequence[Example], student: Path, out: Path, tools: Tools) -> Mapping[str, Any]:
         """Writes the student, float32, at ``out`` and returns what `sft` does, and both parts of the loss."""
@@ -120,15 +128,17 @@ def train_with(
     began = time.monotonic()
     with folder.quiet(), folder.whole_folder(out) as aside, ExitStack() as stack:
         tokenizer = folder.load_tokenizer(student)
-        rendered = render(examples, tokenizer, part.max_length)
+        rendered = supervised(part, part.max_length, examples, tokenizer)
         require_rows(rendered.rows, rendered.dropped)
         steps = planned(part, [[row] for row in rendered.rows], derive_seed(tools.seed, tools.step))
+        teacher_size = size_of_model(teacher.model) if isinstance(teacher, Live) else None
         if part.signals == "cached" and not isinstance(teacher, Cached):
             teacher = _cached(part, teacher, steps, Path(stack.enter_context(tempfile.TemporaryDirectory())))
-        model = load_student(part, student, rendered.rows[:2])
+        model = load_student(part, student, rendered.rows[:2], derive_seed(tools.seed, tools.step))
         check_head(model, rendered.rows[0], len(tokenizer))
         cost = MixedCost(
             teacher=teacher,
+            teacher_size=teacher_size,
             matching=part.matching,
             share=part.share,
             vocab=len(tokenizer),
@@ -155,6 +165,8 @@ class MixedCost(loop.Cost):
     share: float
     vocab: int
     rollouts: Rollouts | None = None
+    teacher_size: Size | None = None
+    """None where the teacher is no model of this machine."""
     drawn: dict[int, int] = field(default_factory=dict)
     """Generated tokens of each on-policy step; the step at hand is the last one that was asked for."""
     current: list[int] = field(default_factory=lambda: [-1])
@@ -176,6 +188,12 @@ class MixedCost(loop.Cost):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Takes them up again."""
         self.drawn.update({int(step): int(tokens) for step, tokens in state["drawn"]})
+
+    def operations(self, size: Size, rows: Sequence[Row]) -> float:
+        """The teacher's pass (charged for cached signals too: they were computed), and drawing the student's own answers."""
+        seen = self.teacher_size.forward(len(row.ids) for row in rows) if self.teacher_size else 0
+        own = self.current[0] in self.drawn
+        return float(seen + (size.forward(len(row.ids) for row in rows) if own else 0))
 
     def weight(self, rows: Sequence[Row], pack: Pack) -> Tensor:
         """The summed weight of the tokens."""

@@ -42,12 +42,12 @@ if kill_at == "saving":
         os.kill(os.getpid(), signal.SIGKILL)
     folder.save_student = save
 elif kill_at != "never":
-    point = loop._point
+    point = loop._ids
     def stop(number, *given):
         if number == int(kill_at):
             os.kill(os.getpid(), signal.SIGKILL)
         return point(number, *given)
-    loop._point = stop
+    loop._ids = stop
 from stillwise.cli import main
 sys.exit(main(arguments))
 """

@@ -30,11 +30,11 @@ from stillwise.train import folder, keeping, loop
 kind, moment, student, out, kept = sys.argv[1:]
 die = lambda: os.kill(os.getpid(), signal.SIGKILL)
 if moment.startswith("step"):
-    whole = loop._point
+    whole = loop._ids
     def stop(number, *given):
         die() if number == int(moment[4:]) else None
         return whole(number, *given)
-    loop._point = stop
+    loop._ids = stop
 elif moment == "sealing":
     marked = keeping.write_json
     keeping.write_json = lambda path, value: die() if path.name == keeping.MARK else marked(path, value)
