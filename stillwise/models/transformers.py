@@ -10,12 +10,13 @@ from typing import Any
 
 from stillwise.arrows import Ask, Completion, Request
 from stillwise.errors import UserError
+from stillwise.models.adapter import adapted
 from stillwise.models.bans import Bans
 from stillwise.models.choose import uniforms
 from stillwise.models.decode import Loop, Row, Vocabulary
 from stillwise.models.opening import answer_start, rendered
 from stillwise.models.pieces import text_of, thinking_tokens, token_pieces
-from stillwise.models.weights import folder_digest, model_folder
+from stillwise.models.weights import base_folder, folder_digest, is_adapter, model_folder
 from stillwise.records import digest
 
 REVISION = 1
@@ -93,10 +94,16 @@ class TransformersModel:
         options = {"trust_remote_code": False, "use_safetensors": True, "local_files_only": True}
         try:
             model: Any = AutoModelForCausalLM.from_pretrained(
-                self._folder, config=self._config, dtype=getattr(torch, self._dtype), attn_implementation="sdpa", **options
+                base_folder(self._folder),
+                config=self._config,
+                dtype=getattr(torch, self._dtype),
+                attn_implementation="sdpa",
+                **options,
             )
         except (ValueError, OSError, KeyError) as err:
             raise UserError(f"the weights in {self._folder} cannot be loaded: {err}") from err
+        if is_adapter(self._folder):
+            model = adapted(model, self._folder)
         return model.to(self._device).eval()
 
     @cached_property

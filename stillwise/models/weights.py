@@ -14,6 +14,7 @@ from stillwise.records import digest
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+\Z")
 _HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+ADAPTER_CONFIG = "adapter_config.json"
 _TEXT_FILES = (
     *("tokenizer*", "vocab*", "merges*", "*.model", "special_tokens_map.json", "added_tokens.json"),
     *("chat_template*", "additional_chat_templates/*"),
@@ -75,6 +76,8 @@ def check_folder(path: Path) -> None:
             f"model folder {path} has no *.safetensors weights{other}; save the model with save_pretrained, "
             "which writes safetensors"
         )
+    if is_adapter(path):
+        base_folder(path)
     missing = [name for name in _listed_shards(path) if not (path / name).is_file()]
     if missing:
         raise UserError(f"model folder {path} lacks {len(missing)} weight shard(s), {missing[0]} first; copy it again")
@@ -120,12 +123,32 @@ def _listed_shards(path: Path) -> list[str]:
         raise UserError(f"{index} is not a safetensors index; copy the model again") from err
 
 
+def is_adapter(path: Path) -> bool:
+    """Whether a folder holds an adapter and not a model's weights."""
+    return (path / ADAPTER_CONFIG).is_file()
+
+
+def base_folder(path: Path) -> Path:
+    """The folder with the weights that an adapter folder adapts; a folder with weights of its own is its own base."""
+    if not is_adapter(path):
+        return path
+    base = Path(str(_json(path / ADAPTER_CONFIG).get("base_model_name_or_path", "")))
+    if not (base / "config.json").is_file():
+        raise UserError(
+            f"the adapter {path} belongs to the weights in {base}, which are not there; put them back, or write where they are "
+            f"into {ADAPTER_CONFIG} (base_model_name_or_path)"
+        )
+    return base
+
+
 def folder_digest(path: Path) -> str:
-    """A digest of every file that changes answers: weights, configuration, end tokens, tokenizer and template.
+    """A digest of every file that changes answers: weights, configuration, end tokens, tokenizer and template; an adapter's
+    base included.
 
     A file's content is hashed once per process and change.
     """
-    return _digest_of(path, _ANSWER_FILES)
+    own = _digest_of(path, _ANSWER_FILES)
+    return digest(own, folder_digest(base_folder(path))) if is_adapter(path) else own
 
 
 def text_digest(path: Path) -> str:

@@ -20,7 +20,7 @@ class Lora(Fields):
     """The sort of adapter."""
     rank: int = Field(default=16, ge=1)
     """Of the two matrices whose product is learnt beside each target."""
-    alpha: float = Field(default=32.0, gt=0)
+    alpha: int = Field(default=32, ge=1)
     """The product is multiplied by alpha / rank."""
     targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
     """Names of the layers that get one (``q_proj``, …); ``all-linear`` means all linear ones but the output layer."""

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from stillwise.errors import UserError
-from stillwise.models.weights import check_folder
+from stillwise.models.adapter import adapted
+from stillwise.models.weights import base_folder, check_folder, is_adapter
 from stillwise.runtime.files import disk_errors, sync_folder
 from stillwise.train import processes
+from stillwise.train.adapters import merged, save_adapter
 
 COPIED = (
     "tokenizer.json",
@@ -61,17 +63,26 @@ def load_tokenizer(student: Path) -> Any:
     return tokenizer
 
 
-def load_model(student: Path, attention: str | None) -> Any:
-    """The student in float32, with this attention or (None) the architecture's default one."""
-    import torch
-    from transformers import AutoModelForCausalLM
+def load_model(student: Path, attention: str | None, trainable: bool = False) -> Any:
+    """The student in float32, with this attention or (None) the architecture's default one.
 
-    model = AutoModelForCausalLM.from_pretrained(str(student), dtype=torch.float32, use_safetensors=True, local_files_only=True)
+    An adapter folder comes merged into its base, or with ``trainable`` with its adapter on and the base frozen.
+    """
+    model = _load_whole(base_folder(student))
+    if is_adapter(student):
+        model = adapted(model, student, trainable=trainable)
     if attention:
         if not getattr(model, "_supports_attention_backend", False):
             raise UserError(f"rows cannot be packed for a {model.config.model_type} student; set packing: false on the trainer")
         model.set_attn_implementation(attention)
     return model
+
+
+def _load_whole(student: Path) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(str(student), dtype=torch.float32, use_safetensors=True, local_files_only=True)
 
 
 def recompute_activations(model: Any) -> None:
@@ -113,8 +124,15 @@ def _sync_files(folder: Path) -> None:
 
 
 def save_student(model: Any, source: Path, folder: Path, end: int) -> None:
-    """Float32 weights, the source's tokenizer and template, and generation settings that know the end token."""
-    model.save_pretrained(str(folder))
+    """Float32 weights (or an adapter alone), the source's tokenizer and template, and generation settings that know the end
+    token."""
+    from stillwise.train.loop import WHOLE
+
+    state, model = WHOLE.get(model), merged(model)
+    if hasattr(model, "peft_config") and hasattr(model, "get_base_model"):
+        save_adapter(model, source, folder, state)
+    else:
+        model.save_pretrained(str(folder), state_dict=state)
     for name in COPIED:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from stillwise.arrows import Example, Tools, Trainer
 from stillwise.parts import Role
 from stillwise.records import derive_seed
-from stillwise.train.fields import Fit, Optimiser, SpanWeights
+from stillwise.train.fields import Fit, Optimiser, Supervised
 
 if TYPE_CHECKING:
     from stillwise.train.render import Rendered, Row
 
 
-class SFT(Trainer, Fit):
+class SFT(Trainer, Fit, Supervised):
     """Cross-entropy on the assistant's tokens, the end of sequence included.
 
     Teach Small Models to Reason by Curriculum Distillation, §4.1.
@@ -25,8 +25,6 @@ class SFT(Trainer, Fit):
     kind: ClassVar[str] = "sft"
     student: Role = "student"
     """The role whose weights are trained."""
-    span_weights: SpanWeights = SpanWeights()
-    """Tokens weighed by span (``prompt``, ``thinking``, ``solution``); the loss is divided by the summed weights."""
     optimiser: Optimiser = "fresh"
     """``kept``: each stage goes on with the moments of AdamW of the stage before; ``fresh``: each begins with none."""
 
@@ -45,16 +43,16 @@ class SFT(Trainer, Fit):
             tokenizer = folder.load_tokenizer(student)
             rendered = _rendered(self, examples, tokenizer)
             steps = _steps(self, rendered, derive_seed(tools.seed, tools.step))
-            model = load_student(self, student, rendered.rows[:2])
+            model = load_student(self, student, rendered.rows[:2], derive_seed(tools.seed, tools.step))
             points = fitted(self, model, steps, tools, moments=moments(self.optimiser, student, out))
             folder.save_student(model, student, aside, end_token(tokenizer))
         return figures(rendered, steps, points, time.monotonic() - began)
 
 
 def _rendered(part: SFT, examples: Sequence[Example], tokenizer: Any) -> Rendered:
-    from stillwise.train.render import render, weighed
+    from stillwise.train.excerpt import supervised
 
-    return weighed(render(examples, tokenizer, part.max_length), examples, tokenizer, part.span_weights)
+    return supervised(part, part.max_length, examples, tokenizer)
 
 
 def _steps(part: SFT, rendered: Rendered, seed: int) -> list[list[list[Row]]]:
