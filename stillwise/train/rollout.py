@@ -34,7 +34,8 @@ class Rollouts:
         end is as long as allowed and has no end token.
         """
         answers = _answers(self, model, [row.ids[: row.start] for row in rows], derive_seed(self.seed, "rollout", step))
-        return [replace(row, ids=(*row.ids[: row.start], *answer)) for row, answer in zip(rows, answers, strict=True)]
+        pairs = zip(rows, answers, strict=True)
+        return [replace(row, ids=(*row.ids[: row.start], *answer), weights=()) for row, answer in pairs]
 
 
 def _answers(settings: Rollouts, model: Any, prompts: Sequence[tuple[int, ...]], seed: int) -> list[list[int]]:
