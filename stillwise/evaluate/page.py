@@ -6,7 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stillwise.evaluate import views, views_curation, views_judges, views_outcomes, views_probes, views_selection, views_tokens
+from stillwise.evaluate import (
+    views,
+    views_curation,
+    views_judges,
+    views_outcomes,
+    views_probes,
+    views_selection,
+    views_survival,
+    views_tokens,
+)
 from stillwise.evaluate.shape import Metrics
 from stillwise.evaluate.view_kinds import Figure, Table, section
 from stillwise.evaluate.wording import level_name, levels_of
@@ -65,7 +74,11 @@ def _modes(metrics: Metrics) -> list[Block]:
 
 
 def _chosen(metrics: Metrics) -> list[Block]:
-    return [*views_judges.judge_tables(metrics), *views_selection.selection_figures(metrics)]
+    return [
+        *views_judges.judge_tables(metrics),
+        *views_survival.survival_tables(metrics),
+        *views_selection.selection_figures(metrics),
+    ]
 
 
 def _probes(metrics: Metrics) -> list[Block]:

@@ -190,6 +190,31 @@ class SelectionSection(TypedDict):
     """What the selector says of its choice, where it says anything."""
 
 
+class SurvivalRow(TypedDict):
+    """What one step of a processor was given or made, and what of it goes on."""
+
+    step: str
+    does: str
+    traces: int
+    problems: int
+    """Problems with at least one of these traces."""
+    kept_traces: int
+    kept_problems: int
+    share: float
+    """``kept_problems`` over all problems of the run."""
+
+
+class Survival(TypedDict):
+    """How many problems keep at least one trace, step by step."""
+
+    problems: int
+    stages: list[SurvivalRow]
+
+
+Moves = dict[str, dict[str, int]]
+"""Label before a rewriting, then label after it, to traces."""
+
+
 class StageSection(TypedDict):
     """One training stage. Absent keys were not reported by the trainer."""
 
@@ -360,6 +385,9 @@ class Metrics(TypedDict, total=False):
     judges: dict[str, Any]
     """``steps`` that judged, and the ``agreement`` of each two."""
     selection: dict[str, SelectionSection]
+    survival: Survival
+    labels: dict[str, Moves]
+    """By rewriting step."""
     training: dict[str, list[StageSection]]
     evaluation: dict[str, EvaluationSection]
     comparison: list[Comparison]

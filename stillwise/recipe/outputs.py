@@ -33,11 +33,13 @@ from stillwise.evaluate.shape import TitrationFacts
 from stillwise.evaluate.titrate import Titration
 from stillwise.evaluate.titration_figures import titration_section
 from stillwise.parts import plain
+from stillwise.recipe.cost import cost_section
 from stillwise.recipe.housekeeping import COMPLETE, USED, read_used
 from stillwise.recipe.judges import judges_section
 from stillwise.recipe.load import Loaded
 from stillwise.recipe.schema import OUTPUT, Step
 from stillwise.recipe.shown import add_shown
+from stillwise.recipe.survived import survived
 from stillwise.recipe.work import FAILURES, FINDINGS, ROWS, SCORES, TRACES, VERDICTS, Work
 from stillwise.records import Failure, Problem, Trace
 from stillwise.runtime import tables
@@ -166,6 +168,7 @@ def collect(work: Work, dropped: Mapping[str, list[Failure]], facts: Mapping[str
         "sampling": {name: sampling_section(work.problems, output) for name, output in sampled.items()},
         "curation": {step.name: _curated(work, step) for step in _figured(work)},
         "selection": {step.name: _selection(work, step) for step in _made(work, "rows")},
+        **survived(work),
         **outcome,
         "comparison": comparisons,
         "failures": _failures(work, dropped),
@@ -215,6 +218,7 @@ def outcome_sections(work: Work) -> dict[str, Any]:
     return {
         "training": {step.name: _stages(work, step) for step in _made(work, "model")},
         "evaluation": {step.name: _evaluation(work, step) for step in _made(work, "measures")},
+        "cost": cost_section(work),
     }
 
 
