@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stillwise.cli.flags import add, machine_flags, mode_of, positive, say, source_of
+from stillwise.cli.flags import add, machine_flags, mode_of, not_negative, positive, say, source_of
 from stillwise.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,10 +36,17 @@ def evaluate_parser(commands: Commands) -> None:
 
 def compare_parser(commands: Commands) -> None:
     """Flags of ``compare``."""
-    parser = add(commands, "compare", "are runs told apart? paired differences on the problems that they share", _compare)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or RUN:EVALUATION; the first is the reference")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="also write comparison.md and comparison.json here")
+    parser = add(commands, "compare", "are runs told apart? or: run recipes at equal training cost and rank them", _compare)
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="a run's folder, or RUN:EVALUATION; the first is the reference")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="also write what is printed here, with its data")
     parser.add_argument("--json", action="store_true", help="print JSON instead of Markdown")
+    several = parser.add_argument_group("recipes at equal training cost")
+    several.add_argument("--recipes", nargs="+", metavar="RECIPE", help="run these; the first is the reference")
+    several.add_argument("--binding", default="micro", help="what they are bound to (default: micro, the embedded world)")
+    several.add_argument("--validation", metavar="SOURCE", help="problems to choose learning rates on")
+    several.add_argument("--seeds", type=positive, default=3, metavar="N", help="training seeds (default 3)")
+    several.add_argument("--threads", type=not_negative, default=0, metavar="N", help="torch threads (default: 0, the cores)")
+    several.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
 def import_parser(commands: Commands) -> None:
@@ -80,9 +87,27 @@ def _request(args: argparse.Namespace) -> Measure:
 
 
 def _compare(args: argparse.Namespace) -> int:
+    if args.recipes:
+        return _compare_recipes(args)
+    if not args.runs:
+        raise UserError("compare: give the folders of finished runs, or --recipes")
     from stillwise.recipe.comparing import compare_runs
 
     print(compare_runs(args.runs, args.out, as_json=args.json))
+    return 0
+
+
+def _compare_recipes(args: argparse.Namespace) -> int:
+    from stillwise.recipe.board import compare_recipes
+    from stillwise.recipe.run import Options
+
+    if args.runs or args.json:
+        raise UserError(f"{'--json' if args.json else args.runs[0]}: belongs to finished runs; --recipes makes its own")
+    if args.out is None:
+        raise UserError("compare --recipes: give --out, the folder to work in; an interrupted comparison goes on there")
+    validation = source_of(args.validation) if args.validation else None
+    options = Options(out=args.out, threads=args.threads, progress=mode_of(args))
+    print(compare_recipes(args.recipes, args.binding, validation, args.seeds, options))
     return 0
 
 

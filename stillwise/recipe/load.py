@@ -136,7 +136,7 @@ def read_binding(path: Path, context: Mapping[str, Any]) -> Binding:
 def sort_of(path: Path) -> Literal["recipe", "binding", "study"]:
     """What a file holds, by its keys; a file that could be anything counts as a recipe."""
     data = read_document(path).data
-    if "students" in data or "scales" in data:
+    if any(key in data for key in ("students", "scales", "methods")):
         return "study"
     own = "steps" in data or "extends" in data
     return "binding" if not own and any(key in data for key in _BOUND) else "recipe"

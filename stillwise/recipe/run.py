@@ -18,6 +18,7 @@ from stillwise.arrows import Scheduler, Source, Verifier
 from stillwise.errors import UserError, blame, nearest
 from stillwise.parts import walk_parts
 from stillwise.problems.recorded import Recorded, RecordedProblems
+from stillwise.recipe.cost import ASKED
 from stillwise.recipe.faults import name_fault
 from stillwise.recipe.housekeeping import COMPLETE
 from stillwise.recipe.load import NO_BINDING, Loaded
@@ -144,9 +145,11 @@ def _step(work: Work, step: Step) -> None:
     folder = work.folder.step(step.name, work.fingerprint(step))
     if not (folder.finished() and _stages_finished(work, folder)):
         folder.begin()
+        work.tallies.pop(step.name, None)
         with blame(step.name, step.part.kind, step.arrow):
             facts = RUNNERS[step.arrow](work, step, folder)
-        folder.finish(facts)
+        asked = work.tallies[step.name].roles if step.name in work.tallies else {}
+        folder.finish({**facts, **({ASKED: asked} if asked else {})})
         work.fresh.append(step.name)
     work.outputs[step.name] = folder
     if step.arrow == "curate":

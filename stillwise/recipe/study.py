@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 
 from stillwise.errors import UserError, nearest
 from stillwise.parts import Fields, builtin_catalogue
+from stillwise.recipe.board import is_board, read_board, run_board
 from stillwise.recipe.faults import read_document
 from stillwise.recipe.load import Loaded, Override, find_binding, find_recipe, load, recipe_folder
 from stillwise.recipe.run import Options, run
@@ -111,9 +112,14 @@ def run_study(
             raise UserError(f"--seeds: {path.stem} is a study of scales, which trains nobody; each scale runs once")
         options = Options(out=out, threads=threads, on=on, progress=progress)
         return _finished(*run_scales(path, out, options), table)
-    study = read_study(path)
     if seeds is not None and seeds < 1:
         raise UserError(f"seeds: {seeds} is not a whole number of at least 1")
+    if is_board(path):
+        board = read_board(path)
+        board = board.model_copy(update={"seeds": seeds or board.seeds})
+        options = Options(out=out, threads=threads, on=on, progress=progress)
+        return _finished(*run_board(board, out, f"stillwise study {path.stem}", options), table)
+    study = read_study(path)
     rows: dict[str, list[dict[str, Any]]] = {student: [] for student in study.students}
     for seed in range(seeds or study.seeds):
         steps: dict[str, int] = {}
@@ -144,6 +150,8 @@ def study_words(path: Path) -> str:
     """What a study's file holds; raises RecipeError with all its faults."""
     if is_of_scales(path):
         return f"a study of {len(read_scales(path).scales)} scales"
+    if is_board(path):
+        return f"a leaderboard of {len(read_board(path).methods)} methods"
     return f"a study of {len(read_study(path).students)} students"
 
 

@@ -16,6 +16,7 @@ from stillwise.recipe.schema import Step
 from stillwise.records import Failure, Outcome, Problem, Score, Trace, Verdict, derive_seed, digest
 from stillwise.runtime import tables
 from stillwise.runtime.caller import JournalledCaller
+from stillwise.runtime.counted import Counted, Tally
 from stillwise.runtime.executor import Executor
 from stillwise.runtime.journal import CallJournal
 from stillwise.runtime.spending import Purse
@@ -66,6 +67,8 @@ class Work:
     """Identity of each role that the recipe trained: the digest of its step's output."""
     composed: dict[str, Step] = field(default_factory=dict)
     """The step of each role that the recipe composed of others."""
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    """What each step at work asked of its roles."""
     fresh: list[str] = field(default_factory=list)
     """Steps that worked in this run (the others were found finished)."""
 
@@ -84,7 +87,9 @@ class Work:
     def tools(self, step: Step, path: str | None = None) -> Tools:
         """What a step's part may use; ``path`` is the seed path where one step works several times."""
         name = path or step.name
-        callers = {role: self.caller(name, role) for role in step.roles if role in self.roles or role in self.composed}
+        tally = self.tallies.setdefault(step.name, Tally())
+        known = [role for role in step.roles if role in self.roles or role in self.composed]
+        callers = {role: Counted(role, self.caller(name, role), tally) for role in known}
         return Tools(
             step=name,
             seed=self.seeds.of(step),

@@ -6,49 +6,70 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from stillwise.recipe.api import Recipe
-from stillwise.recipe.load import known_recipes, recipe_folder
+from stillwise.recipe.board import is_board, read_board
+from stillwise.recipe.load import find_binding, known_recipes, recipe_folder
 from stillwise.recipe.scales import loaded_scale, read_scales
 from stillwise.recipe.study import is_of_scales, read_study
 
-TOY = """\
-roles: {reasoner: "micro:reasoner", instructor: "micro:instructor", student: "micro:student"}
-problems: {kind: micro, family: chain_sum, per_level: 3}
-benchmarks: {chain_sum: {source: {kind: micro, family: chain_sum, split: heldout, per_level: 1}}}
-set:
-  sample.paradigm.instruction: ""
-  sample.max_tokens: 768
-  train.instruction: ""
-  train.epochs: 1
-  train.batch_tokens: 4096
-  train.max_length: 1024
-  evaluate.instruction: ""
-  evaluate.max_tokens: 64
-  evaluate.samples: 1
-  probe.paradigm: {kind: instruct, instruction: ""}
-  probe.max_tokens: 64
-  probe.max_context_tokens: 1024
-  probe.max_prefixes: 2
-"""
-OFTEN_WRONG = {"redi": {"sample.temperature": 1.5}}
-"""The embedded reasoner is seldom wrong at 0.6: fifteen problems would leave next to no pairs of its own answers."""
+PROBLEMS = {
+    "problems": {"kind": "micro", "family": "chain_sum", "per_level": 3},
+    "benchmarks": {"chain_sum": {"source": {"kind": "micro", "family": "chain_sum", "split": "heldout", "per_level": 1}}},
+}
+SIZES = {
+    "sample.paradigm.instruction": "",
+    "sample.max_tokens": 768,
+    "train.instruction": "",
+    "train.epochs": 1,
+    "train.batch_tokens": 4096,
+    "train.max_length": 1024,
+    "evaluate.instruction": "",
+    "evaluate.max_tokens": 64,
+    "evaluate.samples": 1,
+    "probe.paradigm": {"kind": "instruct", "instruction": ""},
+    "probe.max_tokens": 64,
+    "probe.max_context_tokens": 1024,
+    "probe.max_prefixes": 2,
+}
+"""Toy sizes; everything else is as the recipe's own binding to the embedded world says."""
+OFTEN_WRONG = {
+    "redi": {"sample.temperature": 1.5},
+    "deepdistill": {"graded.each": 1, "graded.max_tokens": 256},
+    "mentor-kd": {"sample.max_tokens": 256, "sample.tries": 1},
+    "ded": {
+        "attempts.tries": 1,
+        "sample.max_tokens": 256,
+        "think.tries": 2,
+        "trial_a.num_problems": 5,
+        "trial_b.num_problems": 5,
+    },
+}
+"""The embedded reasoner is seldom wrong at 0.6: fifteen problems would leave next to no pairs of its own answers. And less of
+what a recipe asks for many times."""
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One run folder for all recipes: what two recipes have in common is made once."""
-    folder = tmp_path_factory.mktemp("recipes")
-    (folder / "toy.yaml").write_text(TOY)
-    return folder
+    return tmp_path_factory.mktemp("recipes")
+
+
+def toy(folder: Path, name: str) -> str:
+    """The recipe's binding to the embedded world at toy size."""
+    own = yaml.safe_load(find_binding(name, "micro").read_text(encoding="utf8"))
+    # What is written last counts, so a size of one step must not stand behind the toy size of all.
+    kept = {key: value for key, value in own["set"].items() if key.rpartition(".")[2] not in ("epochs", "samples")}
+    changes = {**{key: value for key, value in kept.items() if key not in SIZES}, **SIZES}
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump({"roles": own["roles"], **PROBLEMS, "set": changes}, sort_keys=False))
+    return str(folder / f"{name}.yaml")
 
 
 @pytest.mark.parametrize("name", known_recipes())
 def test_runs_end_to_end(shared: Path, name: str) -> None:
     trains = "train" in {step.arrow for step in Recipe.load(name).loaded.method.steps}
-    recipe = Recipe.load(
-        name, binding=str(shared / "toy.yaml"), set=OFTEN_WRONG.get(name, {}) if trains else {"sample.tries": 1}
-    )
+    recipe = Recipe.load(name, binding=toy(shared, name), set=OFTEN_WRONG.get(name, {}) if trains else {"sample.tries": 1})
     result = recipe.run(shared / "run", threads=1, progress="quiet")
     trained = [step.name for step in recipe.loaded.method.steps if step.arrow == "train"]
     assert set(result.metrics["training"]) == set(trained)
@@ -70,6 +91,11 @@ def test_studies_name_known_recipes(path: Path) -> None:
     if is_of_scales(path):
         scales = read_scales(path)
         assert all(loaded_scale(scales, scale).method.steps for scale in scales.scales.values())
+        return
+    if is_board(path):
+        board = read_board(path)
+        for method in board.methods.values():
+            Recipe.load(method.recipe, binding=board.binding, set={**board.set, **method.set})
         return
     study = read_study(path)
     for student in study.students.values():

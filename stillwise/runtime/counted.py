@@ -1,0 +1,64 @@
+"""What a step asked of each role, answered anew or from the journal: what the step costs whoever runs it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from stillwise.arrows import Ask, Caller, Completion, Likely, Metered, OnBatch, Request
+from stillwise.errors import UserError
+
+
+@dataclass
+class Tally:
+    """Answers, tokens read, tokens written and tokens scored, by role."""
+
+    roles: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def add(self, role: str, **amounts: int) -> None:
+        """Counts more of a role."""
+        held = self.roles.setdefault(role, {"answers": 0, "read": 0, "written": 0, "scored": 0})
+        for name, amount in amounts.items():
+            held[name] += amount
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Implements ``arrows.Caller`` round another, counting."""
+
+    role: str
+    inner: Caller
+    tally: Tally
+
+    @property
+    def revision(self) -> str:
+        """The model's revision."""
+        return self.inner.revision
+
+    def render(self, ask: Ask) -> tuple[str, str]:
+        """The rendered prompt and what the template opens of the answer."""
+        return self.inner.render(ask)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text by the model's tokenizer."""
+        return self.inner.count_tokens(text)
+
+    def figures(self, left: int) -> Mapping[str, float]:
+        """What was spent, where the caller knows."""
+        return self.inner.figures(left) if isinstance(self.inner, Metered) else {}
+
+    def logprobs(self, ask: Ask, answers: Sequence[str]) -> list[tuple[float, ...]]:
+        """Log-probabilities of given answers. Raises UserError where the model gives none."""
+        if not isinstance(self.inner, Likely):
+            raise UserError(f"{self.role} gives no log-probabilities of given answers; bind a transformers: model")
+        found = self.inner.logprobs(ask, answers)
+        read = self.inner.count_tokens(self.inner.render(ask)[0]) * len(answers)
+        self.tally.add(self.role, answers=len(answers), read=read, scored=sum(map(len, found)))
+        return found
+
+    def complete(self, requests: Sequence[Request], on_batch: OnBatch) -> list[Completion]:
+        """One completion for each request."""
+        found = self.inner.complete(requests, on_batch)
+        read = sum(answer.num_prompt_tokens or 0 for answer in found)
+        self.tally.add(self.role, answers=len(found), read=read, written=sum(answer.num_tokens or 0 for answer in found))
+        return found
