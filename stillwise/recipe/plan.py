@@ -9,6 +9,8 @@ from pathlib import Path
 from stillwise.arrows import Composer
 from stillwise.errors import StillwiseError
 from stillwise.parts import Part
+from stillwise.recipe import bounds
+from stillwise.recipe.bounds import number
 from stillwise.recipe.load import Loaded
 from stillwise.recipe.run import HELD_OUT, HOLDOUT_EVERY, hold_out, problem_source, read_problems
 from stillwise.recipe.schema import Step
@@ -54,8 +56,8 @@ class Plan:
 
     @property
     def teacher_requests(self) -> int:
-        """Requests of the sampling and probing steps, all tries counted."""
-        return sum(bound.requests for bound in self.bounds if bound.arrow in ("sample", "probe"))
+        """Requests of the steps that make, probe, judge or rewrite traces, all tries counted."""
+        return sum(bound.requests for bound in self.bounds if bound.arrow in ("sample", "probe", "score", "rewrite"))
 
     @property
     def requests(self) -> int:
@@ -129,43 +131,40 @@ def _bound(
     part = step.part
     requests = 0
     if step.arrow == "sample":
-        requests = min(num, _number(part, "num_problems", num)) * _number(part, "tries", 1) if step.roles else 0
+        requests = min(num, number(part, "num_problems", num)) * number(part, "tries", 1) if step.roles else 0
     elif step.arrow == "probe":
-        requests = num * _number(part, "most_prefixes", 1) * _number(part, "samples", 1)
+        requests = num * number(part, "most_prefixes", 1) * number(part, "samples", 1)
     elif step.arrow == "evaluate":
-        requests = sum(size * (samples.get(name) or _number(part, "samples", ASSUMED_SAMPLES)) for name, size in sizes.items())
+        requests = sum(size * (samples.get(name) or number(part, "samples", ASSUMED_SAMPLES)) for name, size in sizes.items())
+    elif getattr(part, "learns_from", "") == "problems":
+        requests = num * number(part, "epochs", 1) * number(part, "group_size", 1)
     trained = _trained(step, num, loaded) if step.arrow == "train" else 0
+    more, tokens = bounds.asked(loaded.method, step, num)
     return Bound(
         step=step.name,
         arrow=step.arrow,
         kind=part.kind,
         roles=step.roles,
-        requests=requests * _calls(step, loaded),
-        generated_tokens=requests * _number(part, "max_tokens", 0),
+        requests=requests * _calls(step, loaded) + more,
+        generated_tokens=requests * number(part, "max_tokens", 0) + tokens,
         trained_tokens=trained,
         finished_before=len(list((out / "work" / file_name(step.name)).glob(f"*/{MANIFEST}"))) if out else 0,
     )
 
 
 def _trained(step: Step, num: int, loaded: Loaded) -> int:
-    """Each stage sees each problem at most once per epoch, each row at most as long as it could be generated."""
-    scheduler = loaded.method.step(step.source).part if step.source else None
-    stages = int(getattr(scheduler, "listings", 0) or getattr(scheduler, "passes", 1))
-    longest = max((_number(s.part, "max_tokens", 0) for s in loaded.method.steps if s.arrow == "sample"), default=0)
-    limit = min(longest, _number(step.part, "max_length", longest)) if longest else _number(step.part, "max_length", 0)
-    return num * stages * _number(step.part, "epochs", 1) * limit
+    """Each stage sees what was selected once per epoch and pass, each row at most as long as it could be generated."""
+    if getattr(step.part, "learns_from", "") == "problems":
+        return num * number(step.part, "epochs", 1) * number(step.part, "group_size", 1) * number(step.part, "max_tokens", 0)
+    longest = max((number(s.part, "max_tokens", 0) for s in loaded.method.steps if s.arrow == "sample"), default=0)
+    limit = min(longest, number(step.part, "max_length", longest)) if longest else number(step.part, "max_length", 0)
+    return bounds.rows(loaded.method, step, num) * number(step.part, "epochs", 1) * limit
 
 
 def _calls(step: Step, loaded: Loaded) -> int:
     """How many answers one answer of the step's role may need, where it is composed of others."""
     made = [other.part for other in loaded.method.steps if other.name in step.roles and isinstance(other.part, Composer)]
     return max((part.calls for part in made), default=1)
-
-
-def _number(part: Part, field: str, otherwise: int) -> int:
-    """A part's own field where it has one: samplers differ in what they call for, these names are the house's."""
-    value = getattr(part, field, None)
-    return int(value) if isinstance(value, (int, float)) else otherwise
 
 
 def plan_lines(plan: Plan) -> list[str]:

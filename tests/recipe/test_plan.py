@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stillwise.problems.resolve import resolve
 from stillwise.recipe.api import Recipe
-from stillwise.recipe.plan import make_plan, plan_lines
+from stillwise.recipe.plan import Bound, make_plan, plan_lines
 from stillwise.recipe.run import Options, bound_to, hold_out, read_problems
 from stillwise.runtime.store import MANIFEST
 
@@ -56,3 +56,26 @@ def test_outputs_that_are_there_may_be_of_another_setting(tmp_path: Path) -> Non
     lines = plan_lines(Recipe.load("curriculum", binding="paper").plan(tmp_path))
     marked = [line for line in lines if "an output of this or another setting is there" in line]
     assert [line.split()[0] for line in marked] == ["think"]
+
+
+def bounds(name: str) -> dict[str, Bound]:
+    return {each.step: each for each in Recipe.load(name, binding="paper").plan().bounds}
+
+
+def test_judging_and_rewriting_are_counted_from_the_traces_that_there_can_be() -> None:
+    found = bounds("slow_thinking")
+    cots = found["cots"].requests
+    assert cots == 3 * 114_000
+    assert found["labels"].requests == 2 * cots
+    assert found["fitted"].requests == cots
+    assert found["fitted"].generated_tokens == cots * 16384
+    rounds = bounds("slow_thinking_iterative")["fitted"]
+    assert rounds.requests == cots * (2 * 3) + cots * (1 + 3) * 2
+
+
+def test_training_is_bounded_by_the_selection_its_passes_and_both_sides_of_pairs() -> None:
+    found, raw = bounds("slow_thinking"), bounds("raw_cots")
+    assert found["taught"].trained_tokens == 3 * 114_000 * (3 + 1) * 16384
+    assert found["distilled"].trained_tokens == 114_000 * 3 * 2 * 16384
+    assert raw["taught"].trained_tokens == 114_000 * 3 * 16384
+    assert bounds("thoughtx")["distilled"].trained_tokens == 500_000 * 2 * 3 * 16384
