@@ -1,10 +1,12 @@
-"""The embedded world: sums at five levels, and four tiny models that were really trained on them."""
+"""The embedded world: sums at five levels, and five tiny models that were really trained on them."""
 
 from pathlib import Path
 
 from stillwise.errors import UserError, nearest
 
-MODELS = ("base", "instructor", "reasoner", "student")
+SOLVERS = ("base", "instructor", "reasoner", "student")
+"""They answer problems."""
+MODELS = (*SOLVERS, "judge")
 
 
 def path(name: str) -> Path:

@@ -1,8 +1,8 @@
-"""Rebuild the tokenizer and the four micro checkpoints from seeds.
+"""Rebuild the tokenizers and the five micro checkpoints from seeds.
 
-    python -m stillwise.micro.build --out DIR [--threads N] [--minutes-scale X]
+    python -m stillwise.micro.build --out DIR [--threads N] [--minutes-scale X] [--only judge]
 
-Two processes work side by side: student and instructor; base and apprentice. The apprentice is the reasoner before
+Two processes work side by side: student, instructor and judge; base and apprentice. The apprentice is the reasoner before
 its improvement on verified outcomes. A finished stage is kept: the same command goes on where it was stopped.
 `--minutes-scale 0.1` spends a tenth of the tokens of every stage.
 """
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stillwise.micro import MODELS, corpus, improvement
+from stillwise.micro import MODELS, corpus, improvement, judge_corpus
 from stillwise.micro.corpus import Row
 from stillwise.micro.training import Plan, train
 
@@ -49,6 +49,7 @@ PLANS = {
     "apprentice": Plan(tokens=13_000_000, peak=2e-3),
     "finisher": Plan(tokens=1_200_000, peak=1e-3, warmup=20),
     "reasoner": Plan(tokens=300_000, peak=3e-4, warmup=20),
+    "judge": Plan(tokens=6_000_000, peak=2e-3, step=2),
 }
 
 
@@ -114,13 +115,15 @@ class Builder:
     out: Path
     scale: float = 1.0
 
-    def tokenizer(self) -> Any:
-        """The tokenizer, trained on the first call."""
+    def tokenizer(self, name: str = "") -> Any:
+        """A model's tokenizer, trained on the first call: the judge has its own, the others share one."""
         from tokenizers import Tokenizer
 
-        file = self.out / "tokenizer.json"
+        own = name == "judge"
+        file = self.out / ("judge_tokenizer.json" if own else "tokenizer.json")
         if not file.exists():
-            corpus.train_tokenizer(SEED).save(str(file))
+            made = judge_corpus.train_tokenizer(SEED) if own else corpus.train_tokenizer(SEED)
+            made.save(str(file))
         return Tokenizer.from_file(str(file))
 
     def done(self, name: str) -> bool:
@@ -132,7 +135,7 @@ class Builder:
         folder = self.out / name
         if self.done(name):
             return
-        tokenizer = self.tokenizer()
+        tokenizer = self.tokenizer(name)
         full = PLANS[name]
         scaled = replace(full, tokens=int(full.tokens * self.scale))
         model = load(self.out / start) if start else self.fresh(name, tokenizer)
@@ -165,6 +168,11 @@ class Builder:
         while not self.done("base"):
             time.sleep(5)
         self.stage("instructor", corpus.instructor_rows(SEED + 1), "base")
+        self.judge()
+
+    def judge(self) -> None:
+        """judge, on the rubrics around traces with known facts."""
+        self.stage("judge", judge_corpus.judge_rows(SEED + 8))
 
     def polish(self, processes: int) -> None:
         """finisher: the apprentice with a short ending. reasoner: trained on the finisher's verified answers, too."""
@@ -177,9 +185,9 @@ class Builder:
         self.stage("reasoner", improvement.mixed(kept, fresh, SEED), "finisher")
 
     def ship(self) -> None:
-        """Write models/, what the package holds: four folders, and the tokens that each was trained on."""
-        spent = {name: json.loads((self.out / name / "training.json").read_text()) for name in PLANS}
-        for name in MODELS:
+        """Write models/, what the package holds: a folder for each finished model, and what each stage was trained on."""
+        spent = {name: json.loads((self.out / name / "training.json").read_text()) for name in PLANS if self.done(name)}
+        for name in filter(self.done, MODELS):
             target = self.out / "models" / name
             shutil.copytree(self.out / name, target, dirs_exist_ok=True)
             (target / "training.json").unlink()
@@ -201,9 +209,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=2, help="half of them for each of the two processes")
     parser.add_argument("--minutes-scale", type=float, default=1.0)
+    parser.add_argument("--only", choices=("judge",), help="a model that starts from no other, alone")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     builder = Builder(options.out, options.minutes_scale)
+    if options.only:
+        _work(builder, options.only, options.threads)
+        builder.ship()
+        return
     builder.tokenizer()
     spawn = multiprocessing.get_context("spawn")
     each = max(1, options.threads // 2)

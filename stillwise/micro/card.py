@@ -8,7 +8,8 @@ from typing import Any
 _HEAD = """# The micro models
 
 Four tiny Qwen3 models, trained from scratch on synthetic sums in worked steps; they are the default models of this
-package, so that every method runs offline, on two CPU cores, on models that were really trained.
+package, so that every method runs offline, on two CPU cores, on models that were really trained. A fifth model judges their
+answers: [its card](JUDGE_CARD.md).
 
 | model | layers | width | heads (key-value) | feed-forward | parameters | is |
 |---|---|---|---|---|---|---|

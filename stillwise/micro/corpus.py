@@ -54,10 +54,10 @@ def prompt(question: str) -> str:
     return f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
 
 
-def problems(shares: tuple[float, ...], transfer: float, seed: int) -> Iterator[families.Sum]:
-    """Training problems: `transfer` of them basic arithmetic, levels in the given shares."""
+def problems(shares: tuple[float, ...], transfer: float, seed: int, split: families.Split = "train") -> Iterator[families.Sum]:
+    """Problems of one split: `transfer` of them basic arithmetic, levels in the given shares."""
     rng = Random(f"problems {seed}")
-    streams = {(f, v): families.stream(f, v, seed) for f in families.FAMILIES for v in families.LEVELS}
+    streams = {(f, v): families.stream(f, v, seed, split) for f in families.FAMILIES for v in families.LEVELS}
     while True:
         family = families.FAMILIES[rng.random() < transfer]
         level = rng.choices(families.LEVELS, shares)[0]
@@ -156,19 +156,27 @@ def student_rows(
 
 def train_tokenizer(seed: int, vocabulary: int = 512, rows: int = 3000) -> Any:
     """A byte-level BPE tokenizer (`tokenizers.Tokenizer`) trained on texts of every kind."""
+    return trained_tokenizer(_tokenizer_texts(seed, rows), vocabulary, _SPLIT)
+
+
+def trained_tokenizer(texts: Iterator[str], vocabulary: int, pattern: str, whole: tuple[str, ...] = ()) -> Any:
+    """A byte-level BPE tokenizer: words split by a pattern, the chat marks added, and texts that are `whole` tokens."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(Regex(_SPLIT), behavior="isolated")
+    split = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
     level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, level])
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary - len(SPECIALS), initial_alphabet=alphabet, min_frequency=20, show_progress=False
+        vocab_size=vocabulary - len(SPECIALS) - len(whole),
+        initial_alphabet=alphabet,
+        min_frequency=20,
+        show_progress=False,
     )
-    tokenizer.train_from_iterator(_tokenizer_texts(seed, rows), trainer)
-    for place, mark in enumerate(SPECIALS):
+    tokenizer.train_from_iterator(texts, trainer)
+    for place, mark in enumerate((*SPECIALS, *whole)):
         special = place < NUM_SPECIAL
         token = AddedToken(mark, special=special, normalized=False)
         (tokenizer.add_special_tokens if special else tokenizer.add_tokens)([token])

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stillwise.micro import MODELS, card, families
+from stillwise.micro import SOLVERS, card, families
 from stillwise.micro.paradigms import PARADIGMS, Job, answer_all
 
 SEED = 7
@@ -125,7 +125,7 @@ def _share(flags: Sequence[bool]) -> float:
 
 def folder_size(root: Path) -> int:
     """Bytes of the four checkpoints."""
-    return sum(file.stat().st_size for name in MODELS for file in (root / name).iterdir())
+    return sum(file.stat().st_size for name in SOLVERS for file in (root / name).iterdir())
 
 
 def table(cells: dict[Key, Cell], family: str) -> list[tuple[str, list[str]]]:
