@@ -204,10 +204,13 @@ class Metered(Protocol):
 class Ordered(Protocol):
     """A caller that gives answers in order without holding all of them."""
 
-    def each(self, count: int, request: Callable[[int], Request], on_batch: OnBatch) -> Iterator[Completion]:
+    def each(
+        self, count: int, request: Callable[[int], Request], on_batch: OnBatch, order: Sequence[int] = ()
+    ) -> Iterator[Completion]:
         """One completion for each of ``count`` requests, in order; ``request`` makes each when its time comes (perhaps again).
 
-        ``on_batch`` hears of answers as soon as they are known and durable, in any order, each before its turn.
+        ``on_batch`` hears of answers as soon as they are known and durable, in any order, each before its turn. ``order`` is
+        all places in the order in which a server is best asked, where that is not the order of the answers.
         """
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from stillwise.arrows import INSTRUCTION, Ask, Benchmark, Paradigm, Sampled, Scorer, Tools, Verifier, user_message
 from stillwise.parts import Role
 from stillwise.records import Failure, Problem, Sampling, Score, Trace
-from stillwise.runtime.draw import draw_verified
+from stillwise.runtime.draw import draw_tries
 
 
 class Unaided(Paradigm):
@@ -47,15 +47,14 @@ class PassAt1(Benchmark):
     """What decides whether an answer is right, and which wrong answers are equal. Lenient in notation and in where the answer
     stands (the rule is counted), unlike rejection sampling, which must not learn from a guess."""
     best_by: tuple[Scorer, ...] = ()
-    """Numbers to choose the best of n samples by; each is reported under its own name."""
+    """Numbers beside the verdict: each is reported under its own name, and the best of n samples is chosen by it."""
 
     def measure(self, problems: Sequence[Problem], tools: Tools) -> Iterator[Sampled | Failure]:
         """Sample 0 of every problem, then sample 1, …; within a sample the order of the problems."""
         sampling = Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
         paradigm = Unaided(instruction=self.instruction)
         bar = tools.progress(tools.step, len(problems) * self.samples)
-        for index in range(self.samples):
-            yield from draw_verified(problems, paradigm, self.model, sampling, index, self.verify, tools, bar)
+        yield from draw_tries(problems, paradigm, self.model, sampling, self.samples, self.verify, tools, bar)
 
     def scores(self, problems: Sequence[Problem], sampled: Sequence[Sampled], tools: Tools) -> list[tuple[str, Score]]:
         """The class of each answer by the verifier (``answer_class``), then the numbers of ``best_by``."""
@@ -63,12 +62,11 @@ class PassAt1(Benchmark):
 
         classes = answer_classes(problems, sampled, self.verify, tools)
         found = [(trace, Score(name=ANSWER_CLASS, value=float(number))) for trace, number in classes.items()]
-        groups: dict[str, list[Trace]] = {}
+        held: dict[str, list[Trace]] = {}
         for one in sampled:
-            groups.setdefault(one.trace.problem_id, []).append(one.trace)
+            held.setdefault(one.trace.problem_id, []).append(one.trace)
+        groups = [(problem, held[problem.id]) for problem in problems if problem.id in held]
         for scorer in self.best_by:
-            for problem in problems:
-                traces = groups.get(problem.id, [])
-                scores = scorer.score(problem, traces, tools) if traces else []
+            for (_, traces), scores in zip(groups, scorer.score_all(groups, tools), strict=True):
                 found += [(trace.id, score) for trace, score in zip(traces, scores, strict=True)]
         return found

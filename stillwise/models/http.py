@@ -12,175 +12,42 @@ import json
 import socket
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stillwise.arrows import Ask, Completion, Request
-from stillwise.errors import StillwiseError, UserError
+from stillwise.errors import UserError
 from stillwise.models.endpoint import Endpoint
-from stillwise.models.http_pool import Call, Pool
+from stillwise.models.http_pool import Pool
 from stillwise.models.http_probe import Asked, Needs, Probe
 from stillwise.models.http_render import Rendering
 from stillwise.models.http_spec import Teacher
-from stillwise.models.http_wire import BadAnswer, Dialect, Wire
-from stillwise.models.model import Arrived, Bunch, FreeMeter, Keep, Meter, keep_nothing
-from stillwise.records import Finish
+from stillwise.models.http_stream import MOST_UNREAD, Feed, Group, Stream
+from stillwise.models.http_wire import Dialect, Wire
+from stillwise.models.model import Bunch, FreeMeter, Keep, Meter, keep_nothing
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 T = TypeVar("T")
 
-FLUSH_S, FLUSH_SHARE = 0.02, 3
-"""Answers become durable together, one commit for all: a third of a window of them, or those of so many seconds."""
+FLUSH_SHARE = 3
+"""A third of a window of answers is a commit of its own."""
+OFFERED = 4096
+"""So many calls are made ready ahead."""
 YOUNG_OBJECTS = 50_000
 """So many new objects between two looks for reference cycles while answers stream: they have none, and looking costs."""
 LINGER_S = 0.05
 """Answers of so many seconds are handed to the caller's thread together."""
-MOST_UNREAD = 4096
-"""No further call is sent while the caller has so many answers to read."""
 IDLE_POLL_S = 1.0
 CONNECT_S = 30.0
-CHARS_PER_TOKEN = 3
 BUSY = frozenset({429, 500, 502, 503, 504, 529})
 PROBE_TIMEOUT_S = 15.0
 """For one short question; four times as long with each try."""
-
-
-@dataclass(eq=False)
-class Stream:
-    """One job's calls and what came of them: handed between the loop (``Source``) and the caller's thread."""
-
-    wire: Wire
-    requests: Iterator[tuple[int, Request]]
-    meter: Meter
-    keep: Keep
-    asked: dict[int, Request] = field(default_factory=dict)
-    fresh: list[Arrived] = field(default_factory=list)
-    """Answers that are not yet durable."""
-    came: deque[Arrived] = field(default_factory=deque)
-    """Durable answers for the caller's thread."""
-    flush_at: int = 1
-    """So many answers are a commit of their own."""
-    flushed: Callable[[], None] = lambda: None
-    """Called when answers have become durable: there is room for other calls."""
-    error: Exception | None = None
-    ended: bool = False
-    """Nothing more is pulled: the requests are over, or the budget is."""
-    ready: threading.Event = field(default_factory=threading.Event)
-    _next: tuple[int, Request] | None = None
-    _timer: asyncio.TimerHandle | None = None
-
-    @property
-    def waiting(self) -> int:
-        """Answers that came and are not yet durable."""
-        return len(self.fresh)
-
-    def pull(self) -> Call | None:
-        """The next call, or None where the requests are over or the budget has no room for it now."""
-        if self.ended or self.error is not None or len(self.came) > MOST_UNREAD:
-            return None
-        self._next = self._next or next(self.requests, None)
-        if self._next is None:
-            self._end()
-            return None
-        place, request = self._next
-        expected = len(request.ask.user) // CHARS_PER_TOKEN + 1
-        if not self.meter.may(expected, request.sampling.max_tokens):
-            # Calls on the way may cost less than was set aside for them; with none of them, the budget is over.
-            if not self.asked:
-                self._end()
-            return None
-        self._next = None
-        return self._call(place, request, expected)
-
-    def _call(self, place: int, request: Request, expected: int) -> Call | None:
-        try:
-            call = Call(
-                place, self.wire.path(request), self.wire.body(request), expected + min(request.sampling.max_tokens, 1024)
-            )
-        except UserError as err:
-            self.stop(err)
-            return None
-        self.asked[place] = request
-        return call
-
-    def _end(self) -> None:
-        self.ended = True
-        self.ready.set()
-
-    def answered(self, call: Call, body: bytes) -> int | None:
-        """Take an answer; None where the body holds none."""
-        request = self.asked[call.place]
-        try:
-            completion = self.wire.read(request, body)
-        except BadAnswer:
-            return None
-        self._arrive(request, Arrived(call.place, completion, body))
-        return completion.num_tokens
-
-    def lost(self, call: Call, reason: str, detail: str) -> None:
-        """There will be no answer: the caller gets the reason."""
-        request = self.asked[call.place]
-        nothing = Completion(
-            prompt=request.ask.user,
-            text="",
-            num_prompt_tokens=0,
-            num_tokens=0,
-            finish=Finish.STOP,
-            failure=reason,
-            detail=detail,
-        )
-        self.meter.count("lost")
-        self._arrive(request, Arrived(call.place, nothing))
-
-    def _arrive(self, request: Request, arrived: Arrived) -> None:
-        known = arrived.completion if arrived.raw else None
-        self.meter.spent(len(request.ask.user) // CHARS_PER_TOKEN + 1, request.sampling.max_tokens, known)
-        del self.asked[arrived.place]
-        self.fresh.append(arrived)
-        if len(self.fresh) >= self.flush_at:
-            self.flush()
-        elif len(self.fresh) == 1:
-            self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
-
-    def flush(self) -> None:
-        """Make the answers durable and hand them over."""
-        fresh = self.fresh
-        if self._timer is not None:
-            self._timer.cancel()
-        if not fresh:
-            return
-        try:
-            self.keep(fresh)
-        except StillwiseError as err:
-            self.error = self.error or err
-            self._end()
-        else:
-            # In this order: the other thread must never see an answer that is neither fresh nor come.
-            self.came.extend(fresh)
-        self.fresh = []
-        self.ready.set()
-        self.flushed()
-
-    def stop(self, error: UserError) -> None:
-        """Nothing more can come."""
-        self.error = self.error or error
-        self._end()
-
-    def count(self, name: str, by: int = 1) -> None:
-        """Count exchanges."""
-        self.meter.count(name, by)
-
-    @property
-    def over(self) -> bool:
-        """Whether every call has come to its end."""
-        return self.ended and not self.asked and not self.fresh and not self.came
 
 
 class HttpModel:
@@ -242,34 +109,47 @@ class HttpModel:
             self.dialect = self._await(self._probe_any(self._needs))
         return self.dialect
 
-    def stream(self, requests: Iterable[tuple[int, Request]], meter: Meter, keep: Keep) -> Iterator[Bunch]:
-        """Answers in bunches as they come, each kept before it comes out."""
-        asked = list(requests)
-        if not asked:
+    def stream(self, requests: Iterable[tuple[int, Request] | None], meter: Meter, keep: Keep) -> Iterator[Bunch]:
+        """Answers in bunches as they come, each kept before it comes out; requests are taken as there is room for them."""
+        feed = Feed(requests, self.teacher.n)
+        groups = feed.take(1)
+        while not groups and not feed.over:
+            # The requests paused: what reads the stream may have something to do first.
+            yield []
+            groups = feed.take(1)
+        if not groups:
             return
-        wire = self._wire(self.learn(Needs.of(request for _, request in asked)))
-        stream = Stream(wire, iter(asked), meter, keep)
         with self._lock:
+            stream = Stream(self._wire_for(groups), meter, keep)
+            self._offer(stream, groups)
             pool = self._await(self._open_pool())
             loop, stream.flushed = self._loop, pool.pump
             stream.flush_at = max(1, self.teacher.in_flight // FLUSH_SHARE)
             loop.call_soon_threadsafe(pool.attach, stream)
             try:
                 with _collecting_seldom():
-                    yield from self._bunches(stream, pool, loop)
+                    yield from self._bunches(stream, feed, pool, loop)
             finally:
                 self._await(self._detach(pool, stream))
 
-    def _bunches(self, stream: Stream, pool: Pool, loop: asyncio.AbstractEventLoop) -> Iterator[Bunch]:
+    def _wire_for(self, groups: Sequence[Group]) -> Wire:
+        return self._wire(self.learn(Needs.of(request for group in groups for _, request in group)))
+
+    def _offer(self, stream: Stream, groups: Sequence[Group]) -> None:
+        together = bool(self.dialect and self.dialect.n)
+        stream.offered.extend(groups if together else ((each,) for group in groups for each in group))
+
+    def _bunches(self, stream: Stream, feed: Feed, pool: Pool, loop: asyncio.AbstractEventLoop) -> Iterator[Bunch]:
         began = loop.time()
         while not stream.over:
-            if not stream.ready.wait(IDLE_POLL_S):
+            paused = self._fill(stream, feed, pool, loop)
+            if paused or not stream.ready.wait(IDLE_POLL_S):
                 yield []
             stream.ready.clear()
             now = loop.time()
             stream.meter.held((now - began) * len(pool.endpoints))
             began = now
-            if stream.came and stream.asked:
+            if stream.came and stream.asked and not paused:
                 time.sleep(LINGER_S)
             bunch = [stream.came.popleft() for _ in range(len(stream.came))]
             crowded = len(bunch) > MOST_UNREAD
@@ -279,6 +159,19 @@ class HttpModel:
                 loop.call_soon_threadsafe(pool.pump)
             if stream.error is not None and not stream.came:
                 raise stream.error
+
+    def _fill(self, stream: Stream, feed: Feed, pool: Pool, loop: asyncio.AbstractEventLoop) -> bool:
+        """Offer more where little is left; whether the requests paused before there was enough."""
+        if stream.closed or len(stream.offered) > OFFERED // 2:
+            return False
+        room = OFFERED - len(stream.offered)
+        groups = feed.take(room)
+        if groups:
+            stream.wire = self._wire_for(groups)
+            self._offer(stream, groups)
+        stream.closed = feed.over
+        loop.call_soon_threadsafe(pool.pump)
+        return len(groups) < room and not feed.over
 
     @staticmethod
     async def _detach(pool: Pool, stream: Stream) -> None:

@@ -6,15 +6,18 @@ Each question is a few tokens long and asked once per job, and only where the jo
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
+from stillwise.arrows import Ask as Asking
 from stillwise.arrows import Request
 from stillwise.errors import UserError
 from stillwise.models.http_render import Rendering
 from stillwise.models.http_spec import Teacher
-from stillwise.models.http_wire import NEUTRAL, Dialect, spelling_variants
+from stillwise.models.http_wire import NEUTRAL, Dialect, shaped, spelling_variants
+from stillwise.records import THINK_OPEN
 
 QUESTION = "Write the numbers from one to ten in words, then add up all of them."
 LENGTH = 24
@@ -22,6 +25,18 @@ PREFIX = "The numbers are: one, two, three,"
 MANY_SEED = (1 << 52) + 12345
 """A seed that only fits where seeds are wide; servers that keep 32 bits refuse it."""
 
+BANNED_AT_ONCE = 4
+SCHEMA_MEANS: tuple[Literal["response_format", "structured_outputs", "guided_json"], ...] = (
+    "response_format",
+    "structured_outputs",
+    "guided_json",
+)
+TOTAL = {
+    "type": "object",
+    "properties": {"total": {"type": "integer"}},
+    "required": ["total"],
+    "additionalProperties": False,
+}
 Asked = tuple[int, Any]
 Ask = Callable[[str, Mapping[str, Any] | None], Awaitable[Asked]]
 """Posts a body to a route (or gets it where there is no body): status and decoded answer, None where it is not JSON."""
@@ -34,25 +49,33 @@ class Needs:
     prefill: bool = False
     ban_words: tuple[str, ...] = ()
     top_k: bool = False
+    schema: bool = False
 
     @classmethod
     def of(cls, requests: Iterable[Request]) -> Needs:
         """The needs of all these requests together."""
-        prefill, top_k = False, False
+        prefill, top_k, schema = False, False, False
         words: tuple[str, ...] = ()
         for request in requests:
             prefill |= bool(request.ask.prefill)
             words = request.ask.ban.words if request.ask.ban else words
             top_k |= request.sampling.top_k > 0
-        return cls(prefill, words, top_k)
+            schema |= bool(request.ask.schema)
+        return cls(prefill, words, top_k, schema)
 
     def beyond(self, other: Needs) -> bool:
         """Whether something is needed here that the other did not need."""
-        return (self.prefill > other.prefill) or (self.top_k > other.top_k) or bool(self.ban_words and not other.ban_words)
+        more = (self.prefill > other.prefill, self.top_k > other.top_k, self.schema > other.schema)
+        return any(more) or bool(self.ban_words and not other.ban_words)
 
     def with_(self, other: Needs) -> Needs:
         """Both together."""
-        return Needs(self.prefill or other.prefill, self.ban_words or other.ban_words, self.top_k or other.top_k)
+        return Needs(
+            self.prefill or other.prefill,
+            self.ban_words or other.ban_words,
+            self.top_k or other.top_k,
+            self.schema or other.schema,
+        )
 
 
 @dataclass
@@ -81,6 +104,10 @@ class Probe:
             await self._find_top_k()
         if needs.ban_words:
             await self._find_ban()
+        if needs.schema:
+            await self._find_schema()
+        if self.teacher.n > 1:
+            await self._find_n()
         return self.dialect
 
     def _learn(self, note: str = "", said: str = "", **found: Any) -> None:
@@ -110,7 +137,7 @@ class Probe:
         }
         if self.dialect.api == "chat":
             return {"messages": [{"role": "user", "content": text}], **body}
-        return {"prompt": text, **body}
+        return {"prompt": "".join(self.rendering.render(Asking(user=text))) if self.rendering else text, **body}
 
     async def _send(self, **more: Any) -> Asked:
         path = "/chat/completions" if self.dialect.api == "chat" else "/completions"
@@ -181,8 +208,6 @@ class Probe:
 
     async def _raw_works(self) -> bool:
         """Whether raw completions read the prompt as we rendered it: their token count must be ours."""
-        from stillwise.arrows import Ask as Asking
-
         assert self.rendering is not None
         prompt = "".join(self.rendering.render(Asking(user=QUESTION)))
         body = {"model": self.teacher.model, "prompt": prompt, "temperature": 0.0, "max_tokens": 1}
@@ -222,24 +247,55 @@ class Probe:
             self._learn("top_k", "accepted and ignored", top_k=False)
 
     async def _find_ban(self) -> None:
-        target = _first_word(_text(self._plain) or "")
-        if not target:
+        targets = _plain_words(_text(self._plain) or "")
+        if not targets:
             return
-        if await self._obeys(target, bad_words=spelling_variants((target,))):
+        if await self._obeys(targets, bad_words=spelling_variants(targets)):
             self._learn("ban", "approximate: bad_words in their usual spellings, every output scanned", ban="bad_words")
         elif self.rendering is not None and self.dialect.generation_config:
             self._learn(
                 "ban", "approximate: bad_words_ids of the usual spellings, every output scanned", ban="generation_config"
             )
         elif self.rendering is not None:
-            ids = {ids[0] for ids in self.rendering.spellings((target,)) if len(ids) == 1}
-            if ids and await self._obeys(target, logit_bias=dict.fromkeys(map(str, sorted(ids)), -100)):
+            ids = {ids[0] for ids in self.rendering.spellings(targets) if len(ids) == 1}
+            if ids and await self._obeys(targets, logit_bias=dict.fromkeys(map(str, sorted(ids)), -100)):
                 self._learn("ban", "approximate: logit_bias of single tokens, every output scanned", ban="logit_bias")
 
-    async def _obeys(self, target: str, **ban: Any) -> bool:
+    async def _obeys(self, targets: tuple[str, ...], **ban: Any) -> bool:
+        """Whether most of the words are gone: a spelling that holds more than the word (a line break) may get through."""
         status, found = await self._send(**ban)
         text = _text(found)
-        return status == 200 and text is not None and target not in text.split()
+        left = set() if text is None else set(targets) & set(_WORD.findall(text))
+        return status == 200 and text is not None and len(left) <= len(targets) // 2
+
+    async def _find_schema(self) -> None:
+        """Which field, if any, makes an answer JSON that is none by itself; not one that would forbid a thought before it."""
+        plain = _text(self._plain) or ""
+        if plain.lstrip().startswith("{"):
+            self._learn("schema", "not enforced: the server answers in JSON anyway")
+            return
+        opened = self.rendering.render(Asking(user=QUESTION))[1] if self.rendering and self.dialect.api == "completions" else ""
+        if THINK_OPEN in opened + plain:
+            self._learn("schema", "not enforced: it would forbid the thought, which the server does not tell apart")
+            return
+        for means in SCHEMA_MEANS:
+            status, found = await self._send(max_tokens=20 * LENGTH, **shaped(means, TOTAL))
+            if status == 200 and _answer(found).lstrip().startswith("{"):
+                self._learn("schema", f"exact: {means}", schema=means)
+                return
+        self._learn("schema", "not enforced: the server ignores or refuses it; answers are read strictly")
+
+    async def _find_n(self) -> None:
+        """Whether two samples come for one call, differ, and can be counted apart."""
+        status, found = await self._send(temperature=1.0, n=2, seed=12345)
+        choices = found.get("choices") if status == 200 and isinstance(found, dict) else None
+        pair = [_text({"choices": [choice]}) for choice in choices] if isinstance(choices, list) else []
+        if len(pair) != 2 or pair[0] == pair[1]:
+            self._learn("n", "one sample a call: the server does not give two different ones")
+        elif self.rendering is None and not self.dialect.token_ids:
+            self._learn("n", "one sample a call: the tokens of several cannot be told apart; give tokenizer=FOLDER")
+        else:
+            self._learn("n", f"{self.teacher.n} samples a call, seeds derived by the server", n=True)
 
 
 def _choice(found: Any) -> dict[str, Any]:
@@ -267,5 +323,16 @@ def _said(found: Any) -> str:
     return json.dumps(found, ensure_ascii=False)[:300] if found is not None else "no JSON"
 
 
-def _first_word(text: str) -> str:
-    return next((word for word in text.split() if word.isalnum() and len(word) > 1), "")
+_WORD = re.compile(r"[^\W\d_]{2,}")
+
+
+def _plain_words(text: str) -> tuple[str, ...]:
+    """The first few words that stand after a space, which is how tokenizers spell words best."""
+    return tuple(dict.fromkeys(re.findall(r"(?<=[^\s] )[^\W\d_]{2,}", text)))[:BANNED_AT_ONCE]
+
+
+def _answer(found: Any) -> str:
+    """The answer without its reasoning, where the server tells them apart."""
+    message = _choice(found).get("message")
+    content = message.get("content") if isinstance(message, dict) else _choice(found).get("text")
+    return content if isinstance(content, str) else ""

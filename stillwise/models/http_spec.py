@@ -72,6 +72,9 @@ class Teacher(_Frozen):
     """Tries of one call that a server answered badly or not at all."""
     patience_s: float = Field(default=600.0, gt=0)
     """How long every endpoint may be unreachable or fail before the run stops."""
+    n: int = Field(default=1, ge=1)
+    """Samples of one question that one call asks for, where the server honours it: the prompt is read and paid for once. The
+    server then derives the samples' seeds from that of the first."""
     logprobs: int | None = Field(default=None, ge=0, le=20)
     """Log-probabilities kept in the raw answer: so many alternatives for each token."""
     extra: dict[str, Any] = Field(default_factory=dict)
@@ -81,7 +84,9 @@ class Teacher(_Frozen):
     @property
     def identity(self) -> str:
         """A digest of what decides the answers; where and how fast they are computed is no part of it."""
-        return digest("http", self.model, self.revision, self.api, self._tokenizer_digest(), self.logprobs, self.extra)
+        together = ["n"] if self.n > 1 else []
+        decides = (self.model, self.revision, self.api, self._tokenizer_digest(), self.logprobs, self.extra, *together)
+        return digest("http", *decides)
 
     def _tokenizer_digest(self) -> str | None:
         from stillwise.models.weights import text_digest

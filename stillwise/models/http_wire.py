@@ -43,7 +43,7 @@ class Dialect:
     n: bool = False
     logprobs: bool = False
     token_ids: bool = False
-    schema: bool = False
+    schema: Literal["response_format", "structured_outputs", "guided_json", ""] = ""
     usage: bool = True
     notes: Mapping[str, str] = field(default_factory=dict)
     """What was found, in words, for the report."""
@@ -73,12 +73,16 @@ class Wire:
         """The route below the base URL."""
         return "/completions" if self.raw(request.ask) else "/chat/completions"
 
-    def body(self, request: Request) -> bytes:
-        """The call as JSON, every sampling knob in it."""
+    def body(self, request: Request, samples: int = 1) -> bytes:
+        """The call as JSON, every sampling knob in it; ``samples`` answers are asked for."""
         ask, sampling = request.ask, request.sampling
         body: dict[str, Any] = {"model": self.model, **self._text(ask), **self._knobs(sampling, request.seed)}
         if ask.ban is not None:
             body |= self._ban(ask.ban)
+        if ask.schema and self.dialect.schema:
+            body |= shaped(self.dialect.schema, orjson.loads(ask.schema))
+        if samples > 1:
+            body["n"] = samples
         if self.dialect.generation_config:
             body["generation_config"] = self._generation_config(request)
         if self.logprobs is not None and self.dialect.logprobs:
@@ -188,6 +192,23 @@ class Wire:
             detail=detail,
         )
 
+    def apart(self, raw: bytes, samples: int) -> list[bytes]:
+        """A body of several samples as one body for each, as if it had been asked for alone; BadAnswer where some lack.
+
+        The prompt's tokens stand in each. Generated tokens come from a sample's token ids, else they are counted here.
+        """
+        body = _decoded(raw)
+        choices = body.get("choices")
+        if not isinstance(choices, list) or len(choices) != samples:
+            raise BadAnswer(f"{len(choices) if isinstance(choices, list) else 'no'} choices, not {samples}")
+        usage = body["usage"] if isinstance(body.get("usage"), dict) else {}
+        return [orjson.dumps({**body, "choices": [choice], "usage": self._share(choice, usage)}) for choice in choices]
+
+    def _share(self, choice: Any, usage: Mapping[str, Any]) -> dict[str, Any]:
+        ids = choice.get("token_ids") if isinstance(choice, dict) else None
+        generated = {"completion_tokens": len(ids)} if ids else {}
+        return {"prompt_tokens": usage.get("prompt_tokens"), **generated}
+
     def _num_tokens(self, usage: Mapping[str, Any], name: str, text: str) -> int:
         stated = usage.get(name)
         if isinstance(stated, int):
@@ -199,12 +220,25 @@ class BadAnswer(Exception):
     """A body with status 200 that holds no answer."""
 
 
-def _choice(raw: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+def shaped(means: str, schema: Any) -> dict[str, Any]:
+    """The body fields that ask for an answer of this JSON schema."""
+    if means == "response_format":
+        named = {"name": "answer", "schema": schema, "strict": True}
+        return {"response_format": {"type": "json_schema", "json_schema": named}}
+    return {"structured_outputs": {"json": schema}} if means == "structured_outputs" else {"guided_json": schema}
+
+
+def _decoded(raw: bytes) -> dict[str, Any]:
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as err:
         raise BadAnswer(f"not JSON: {err}") from err
-    choices = body.get("choices") if isinstance(body, dict) else None
+    return body if isinstance(body, dict) else {}
+
+
+def _choice(raw: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    body = _decoded(raw)
+    choices = body.get("choices")
     if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
         raise BadAnswer(f"{len(choices) if isinstance(choices, list) else 'no'} choices, not one")
     usage = body.get("usage")

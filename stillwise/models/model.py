@@ -59,9 +59,10 @@ class Arrived:
 class StreamModel(Model, Protocol):
     """A model that answers requests one by one, in any order, many at once: what a server is."""
 
-    def stream(self, requests: Iterable[tuple[int, Request]], meter: Meter, keep: Keep) -> Iterator[Bunch]:
+    def stream(self, requests: Iterable[tuple[int, Request] | None], meter: Meter, keep: Keep) -> Iterator[Bunch]:
         """Answers as they come, each kept before it comes out; an empty bunch where none came for a while.
 
+        Requests are taken a few at a time. None among them is a pause: an empty bunch comes out before more are taken.
         Leaving early ends all calls.
         """
 

@@ -35,7 +35,7 @@ _STANDARD = "model messages prompt temperature top_p max_tokens seed stop n logp
 STANDARD = frozenset([*re.findall(r"\w+", _STANDARD), "presence_penalty", "frequency_penalty"])
 EXTENDED = frozenset(
     {*NEUTRAL, "top_k", "bad_words", "continue_final_message", "add_generation_prompt", "return_token_ids", "logit_bias"}
-    | {"response_format", "chat_template_kwargs"}
+    | {"response_format", "structured_outputs", "chat_template_kwargs"}
 )
 _WORDS = """so the sum of all terms is but first we add each number then wait another look shows that two and three make five
 hence we verify every step alternatively multiply it out hmm which gives a total and therefore this value follows"""
@@ -100,10 +100,32 @@ def continuation(prompt: str, body: Mapping[str, Any], profile: Profile) -> tupl
     closed = prompt.rstrip().endswith(THINK_CLOSE)
     thought = "" if closed else f"\n{' '.join(words)}\n{THINK_CLOSE}\n"
     start = "" if closed or prompt.rstrip().endswith(THINK_OPEN) else THINK_OPEN
-    text = start + thought + " ".join(words[:3]) + END % (draw.randrange(100)) + "." * profile.padding
+    schema = schema_of(body) if heard else None
+    solution = " ".join(words[:3]) + END % (draw.randrange(100)) + "." * profile.padding
+    # A server that tells the thought apart constrains what follows it; one that does not constrains everything.
+    start, thought = ("", "") if schema and profile.reasoning == "inline" else (start, thought)
+    text = start + thought + (json.dumps(shaped(schema, draw)) if schema else solution)
     pieces = text.split(" ")
     limit = int(body.get("max_tokens") or 1 << 30)
     return (" ".join(pieces[:limit]), True) if len(pieces) > limit else (text, False)
+
+
+def shaped(schema: Any, draw: random.Random) -> Any:
+    """A value of a JSON schema's simple kinds."""
+    if "enum" in schema:
+        return draw.choice(schema["enum"])
+    kind = schema.get("type")
+    if kind == "object":
+        return {name: shaped(inner, draw) for name, inner in schema.get("properties", {}).items()}
+    if kind == "integer":
+        return draw.randint(int(schema.get("minimum", 0)), int(schema.get("maximum", 9)))
+    return {"boolean": draw.random() < 0.5, "number": draw.random(), "array": []}.get(str(kind), " ".join(VOCABULARY[:3]))
+
+
+def schema_of(body: Mapping[str, Any]) -> Any:
+    """The schema that an answer must have, or None."""
+    stated = body.get("response_format") or {}
+    return stated.get("json_schema", {}).get("schema") or (body.get("structured_outputs") or {}).get("json")
 
 
 def fields_of(text: str, prompt: str, reasoning: str) -> dict[str, Any]:
@@ -195,23 +217,32 @@ class Server:
         """A whole body."""
         profile, prompt = self.profile, self.prompt(body)
         call = {**body, "max_tokens": min(int(body.get("max_tokens") or 64), 8)} if cut else body
-        text, short = continuation(prompt, call, profile)
-        finish = "length" if short else "stop"
         asked = int(body.get("n") or 1) if profile.dialect == "vllm" else 1
-        content: dict[str, Any] = {"text": text}
-        if chat:
-            content = {"message": {"role": "assistant", **fields_of(text, prompt, profile.reasoning)}}
-        if body.get("logprobs") and profile.dialect in ("vllm", "plain"):
-            content["logprobs"] = {"content": [{"token": word, "logprob": -0.5, "top_logprobs": []} for word in text.split()]}
-        if body.get("return_token_ids") and profile.dialect == "vllm":
-            content["token_ids"] = [len(word) for word in text.split(" ")]
-        tokens = len(text.split(" ")) + (not short)
+        # As vLLM does: the seeds of several samples are neighbours.
+        found = [
+            continuation(prompt, {**call, "seed": int(call["seed"]) + i} if i and call.get("seed") else call, profile)
+            for i in range(asked)
+        ]
+        choices = [{"index": i, **self.choice(body, prompt, chat, *each)} for i, each in enumerate(found)]
+        tokens = sum(len(text.split(" ")) + (not short) for text, short in found)
         counted = len(prompt.split(" ")) + prompt.count("<|assistant|>")
-        usage = {"prompt_tokens": counted, "completion_tokens": tokens * asked, "total_tokens": counted + tokens * asked}
-        choices = [{"index": i, "finish_reason": finish, **content} for i in range(asked)]
+        usage = {"prompt_tokens": counted, "completion_tokens": tokens, "total_tokens": counted + tokens}
         return orjson.dumps(
             {"id": "c", "object": "chat.completion", "model": profile.model, "choices": choices, "usage": usage}
         )
+
+    def choice(self, body: Mapping[str, Any], prompt: str, chat: bool, text: str, short: bool) -> dict[str, Any]:
+        """One sample as a choice of the body."""
+        profile = self.profile
+        content: dict[str, Any] = {"finish_reason": "length" if short else "stop", "text": text}
+        if chat:
+            message = {"role": "assistant", **fields_of(text, prompt, profile.reasoning)}
+            content = {"finish_reason": content["finish_reason"], "message": message}
+        if body.get("logprobs") and profile.dialect in ("vllm", "plain"):
+            content["logprobs"] = {"content": [{"token": word, "logprob": -0.5, "top_logprobs": []} for word in text.split()]}
+        if body.get("return_token_ids") and profile.dialect == "vllm":
+            content["token_ids"] = [len(word) for word in text.split(" ")] + ([] if short else [0])
+        return content
 
 
 class Connection(asyncio.Protocol):

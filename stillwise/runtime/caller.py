@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from typing import Any
 
 import orjson
 
@@ -18,6 +20,12 @@ from stillwise.runtime.journal import CallJournal
 from stillwise.runtime.spending import Purse, Spending
 
 REPLAYED_AT_ONCE = 256
+KEPT_AHEAD = 4096
+"""Answers of a server that wait for their turn; those beyond are read again from the journal when it comes."""
+PLANNED_AT_ONCE = 8192
+"""Requests whose fixed batches a model in this process plans together."""
+Requests = Iterator[tuple[int, Request] | None]
+"""Requests with their places, and pauses."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,8 @@ class JournalledCaller:
         return self.executor.hold(self.opener)
 
     @cached_property
-    def _spending(self) -> Spending:
+    def spending(self) -> Spending:
+        """What calls of this step cost."""
         teacher = getattr(self._model, "teacher", None)
         return Spending(teacher.price if teacher else None, self.purse)
 
@@ -63,9 +72,15 @@ class JournalledCaller:
         """Tokens of a text by the model's tokenizer."""
         return self._model.count_tokens(text)
 
+    @property
+    def together(self) -> int:
+        """So many samples of one question are worth asking for at once."""
+        teacher = getattr(self._model, "teacher", None)
+        return teacher.n if teacher else 1
+
     def figures(self, left: int) -> Mapping[str, float]:
         """What was spent, for the progress bar."""
-        return self._spending.figures(left)
+        return self.spending.figures(left)
 
     def logprobs(self, ask: Ask, answers: Sequence[str]) -> list[tuple[float, ...]]:
         """Log-probabilities of given answers (computed anew each time). Raises UserError where the model gives none."""
@@ -75,13 +90,27 @@ class JournalledCaller:
 
     def complete(self, requests: Sequence[Request], on_batch: OnBatch) -> list[Completion]:
         """One completion for each request; each batch is durable before ``on_batch`` hears of it."""
+        if isinstance(self._model, StreamModel):
+            return list(self.each(len(requests), requests.__getitem__, on_batch))
         answers: dict[int, Completion] = {}
-        model = self._model
-        found = self._single(model, requests) if isinstance(model, StreamModel) else self._batches(requests)
-        for places, batch in found:
+        for places, batch in self._batches(requests):
             answers.update(zip(places, batch, strict=True))
             on_batch(places, batch)
         return [answers[i] for i in range(len(requests))]
+
+    def each(
+        self, count: int, request: Callable[[int], Request], on_batch: OnBatch, order: Sequence[int] = ()
+    ) -> Iterator[Completion]:
+        """One completion for each request, in order; of a server's answers that come long before their turn only keys are held.
+
+        A model in this process gets its fixed batches from so many requests at a time.
+        """
+        if isinstance(self._model, StreamModel):
+            yield from Streamed(self, self._model, order or range(count), request).answers(on_batch)
+            return
+        for start in range(0, count, PLANNED_AT_ONCE):
+            some = [request(place) for place in range(start, min(count, start + PLANNED_AT_ONCE))]
+            yield from self.complete(some, lambda places, batch, start=start: on_batch([start + p for p in places], batch))  # type: ignore[misc]
 
     def _batches(self, requests: Sequence[Request]) -> Iterator[tuple[tuple[int, ...], list[Completion]]]:
         plan = self._model.plan(requests) if requests else []
@@ -100,67 +129,129 @@ class JournalledCaller:
             yield places, done.value
 
     def _key(self, batch: Sequence[Request]) -> str:
-        return digest(self._model.revision, [asdict(request) for request in batch])
+        return digest(self._model.revision, [_decides(request) for request in batch])
 
-    def _single(self, model: StreamModel, requests: Sequence[Request]) -> Iterator[tuple[tuple[int, ...], list[Completion]]]:
-        """Known answers first, then the others as they come; equal requests are asked once."""
-        keys = [request_key(model.revision, request) for request in requests]
-        places_of: dict[bytes, list[int]] = {}
-        for place, key in enumerate(keys):
-            places_of.setdefault(key, []).append(place)
-        todo = []
-        for some in _chunks(list(places_of), REPLAYED_AT_ONCE):
-            known = self.journal.answers(some)
-            todo += [places_of[key][0] for key in some if key not in known]
-            read = {key: model.read(requests[places_of[key][0]], raw) for key, raw in known.items()}
-            replayed = [(place, answer) for key, answer in read.items() for place in places_of[key]]
-            if replayed:
-                yield tuple(place for place, _ in replayed), [answer for _, answer in replayed]
-        yield from self._asked(model, requests, keys, places_of, todo)
-
-    def _asked(
-        self,
-        model: StreamModel,
-        requests: Sequence[Request],
-        keys: Sequence[bytes],
-        places_of: Mapping[bytes, Sequence[int]],
-        todo: Sequence[int],
-    ) -> Iterator[tuple[tuple[int, ...], list[Completion]]]:
-        spending, missing, noted = self._spending, len(todo), False
+    def asked(self, model: StreamModel, requests: Requests, keys: Mapping[int, bytes], kinds: set[str]) -> Iterator[Bunch]:
+        """A server's answers in bunches, durable under their places' keys; the journal notes how the kinds were served."""
+        spending, noted = self.spending, set[str]()
 
         def keep(bunch: Bunch) -> None:
-            nonlocal noted
-            if not noted:
+            if kinds - noted:
                 # Before the answers: a run that is killed between the two must not find answers without their note.
-                self.journal.note(self.step, _served(model, [requests[place] for place in todo]))
-                noted = True
+                noted.update(kinds)
+                self.journal.note(self.step, _served(model, noted))
             self.journal.add(self.step, [(keys[a.place], a.raw) for a in bunch if a.raw], spending.taken())
 
         try:
-            for bunch in model.stream(((place, requests[place]) for place in todo), spending, keep):
+            for bunch in model.stream(requests, spending, keep):
                 self.journal.settle(waited=bool(bunch))
-                if not bunch:
-                    continue
-                missing -= len(bunch)
-                heard = [(place, a.completion) for a in bunch for place in places_of[keys[a.place]]]
-                yield tuple(place for place, _ in heard), [answer for _, answer in heard]
+                yield bunch
         finally:
             self.journal.add(self.step, [], spending.taken())
             self.journal.settle()
-        if missing and spending.exhausted:
+
+
+@dataclass
+class Streamed:
+    """One job's answers of a server: known ones are read, the others asked for once each, all handed out in order."""
+
+    caller: JournalledCaller
+    model: StreamModel
+    order: Sequence[int]
+    """All places, as they are asked."""
+    request: Callable[[int], Request]
+    keys: dict[int, bytes] = field(default_factory=dict)
+    """Of the places whose turn has not come."""
+    kinds: set[str] = field(default_factory=set)
+    """What was asked for beyond a plain answer."""
+    _open: dict[bytes, list[int]] = field(default_factory=dict)
+    """The places of each key that is being asked for: equal requests are asked once."""
+    _read: deque[tuple[int, Completion]] = field(default_factory=deque)
+    """Answers from the journal that nobody heard of yet."""
+    _ready: dict[int, Completion] = field(default_factory=dict)
+    _let_go: set[int] = field(default_factory=set)
+    _turn: int = 0
+
+    def answers(self, on_batch: OnBatch) -> Iterator[Completion]:
+        """One completion for each request, in order. Raises BudgetReached where the budget has no room for all."""
+        for bunch in self.caller.asked(self.model, self._wanted(), self.keys, self.kinds):
+            for pairs in (self._replayed(), self._heard(bunch)):
+                yield from self._handed(pairs, on_batch)
+        yield from self._handed(self._replayed(), on_batch)
+        count = len(self.order)
+        missing = count - self._turn - len(self._ready) - len(self._let_go)
+        if missing and self.caller.spending.exhausted:
             raise BudgetReached(
-                f"step {self.step!r}: the budget has no room for another call; {missing} of {len(requests)} answers are "
+                f"step {self.caller.step!r}: the budget has no room for another call; {missing} of {count} answers are "
                 "missing, the others are kept: repeat the command with a larger --budget"
             )
 
+    def _wanted(self) -> Iterator[tuple[int, Request] | None]:
+        """What the journal does not hold; a pause wherever it held something."""
+        for start in range(0, len(self.order), REPLAYED_AT_ONCE):
+            places = self.order[start : start + REPLAYED_AT_ONCE]
+            requests = [self.request(place) for place in places]
+            keys = [request_key(self.model.revision, request) for request in requests]
+            self.keys.update(zip(places, keys, strict=True))
+            known = self.caller.journal.answers(list(dict.fromkeys(key for key in keys if key not in self._open)))
+            new: list[tuple[int, Request]] = []
+            for place, request, key in zip(places, requests, keys, strict=True):
+                if key in known:
+                    self._read.append((place, self.model.read(request, known[key])))
+                elif key in self._open:
+                    self._open[key].append(place)
+                else:
+                    self._open[key] = [place]
+                    self.kinds |= _kinds(request)
+                    new.append((place, request))
+            yield from new
+            if self._read:
+                yield None
 
-def _served(model: StreamModel, requests: Sequence[Request]) -> dict[str, str]:
-    """How the model's server does what these requests ask beyond a plain answer; nothing for other models."""
+    def _replayed(self) -> list[tuple[int, Completion]]:
+        return [self._read.popleft() for _ in range(len(self._read))]
+
+    def _heard(self, bunch: Bunch) -> list[tuple[int, Completion]]:
+        return [(place, a.completion) for a in bunch for place in self._open.pop(self.keys[a.place])]
+
+    def _handed(self, pairs: Sequence[tuple[int, Completion]], on_batch: OnBatch) -> Iterator[Completion]:
+        """What may be handed out now that these have come."""
+        if not pairs:
+            return
+        on_batch([place for place, _ in pairs], [answer for _, answer in pairs])
+        for place, answer in pairs:
+            # A failure stands in no journal.
+            if answer.failure or len(self._ready) < KEPT_AHEAD:
+                self._ready[place] = answer
+            else:
+                self._let_go.add(place)
+        while self._turn in self._ready or self._read_again():
+            yield self._ready.pop(self._turn)
+            del self.keys[self._turn]
+            self._turn += 1
+
+    def _read_again(self) -> bool:
+        """Brings back the next answers that were let go; whether the next one is among them."""
+        if self._turn not in self._let_go:
+            return False
+        places = [p for p in range(self._turn, self._turn + REPLAYED_AT_ONCE) if p in self._let_go]
+        known = self.caller.journal.answers([self.keys[place] for place in places])
+        self._ready.update((place, self.model.read(self.request(place), known[self.keys[place]])) for place in places)
+        self._let_go.difference_update(places)
+        return True
+
+
+def _kinds(request: Request) -> set[str]:
+    """What a request asks of a server beyond a plain answer."""
+    ask = request.ask
+    asked = {"ban": ask.ban is not None, "prefill": bool(ask.prefill), "schema": bool(ask.schema), "n": True}
+    return {name for name, wanted in asked.items() if wanted}
+
+
+def _served(model: StreamModel, kinds: Collection[str]) -> dict[str, str]:
+    """How the model's server does what is asked of it; nothing for other models."""
     dialect = getattr(model, "dialect", None)
-    if dialect is None:
-        return {}
-    asked = {"ban": any(r.ask.ban is not None for r in requests), "prefill": any(r.ask.prefill for r in requests)}
-    return {name: dialect.notes[name] for name, wanted in asked.items() if wanted and name in dialect.notes}
+    return {name: dialect.notes[name] for name in sorted(kinds) if name in dialect.notes} if dialect else {}
 
 
 def request_key(revision: str, request: Request) -> bytes:
@@ -168,8 +259,12 @@ def request_key(revision: str, request: Request) -> bytes:
     ask, sampling = request.ask, request.sampling
     ban = None if ask.ban is None else (ask.ban.words, ask.ban.scope, ask.ban.mode)
     drawn = (sampling.temperature, sampling.top_p, sampling.top_k, sampling.max_tokens, sampling.stop)
-    return hashlib.sha256(orjson.dumps([revision, ask.user, ask.prefill, ban, drawn, request.seed])).digest()[:16]
+    shape = [ask.schema] if ask.schema else []
+    return hashlib.sha256(orjson.dumps([revision, ask.user, ask.prefill, ban, drawn, request.seed, *shape])).digest()[:16]
 
 
-def _chunks(items: list[bytes], size: int) -> Iterator[list[bytes]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
+def _decides(request: Request) -> dict[str, Any]:
+    """A request without its schema, which a model in this process does not read."""
+    fields = asdict(request)
+    del fields["ask"]["schema"]
+    return fields

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import overload
 
-from stillwise.arrows import Ask, Completion, Metered, Paradigm, Progress, Request, Sampled, Tools, Verifier
+from stillwise.arrows import (
+    Ask,
+    Caller,
+    Completion,
+    Metered,
+    OnBatch,
+    Ordered,
+    Paradigm,
+    Progress,
+    Request,
+    Sampled,
+    Together,
+    Tools,
+    Verifier,
+)
 from stillwise.models.opening import answer_start
 from stillwise.records import (
     Failure,
@@ -21,6 +38,8 @@ from stillwise.records import (
     thinking_spans,
 )
 
+KEPT_AHEAD = 8192
+"""Traces that wait for their turn; those beyond are made again when it comes."""
 OnFailed = Callable[[int, Completion], None]
 """Called with the position of a drawing that has no usable answer, and the completion that says why."""
 OnTraces = Callable[[Sequence[int], Sequence[Trace]], None]
@@ -52,12 +71,47 @@ def draw(
     Seeds derive from (run seed, step, role, paradigm, problem id, sample index). ``on_traces`` hears of each batch when it is
     known, in an order that the model's plan decides.
     """
-    name = paradigm.kind
-    seeds = [derive_seed(tools.seed, tools.step, by, name, p.id, sample_index) for p in problems]
-    drawings = [
-        Drawing(problem=p, ask=paradigm.ask(p), seed=s, sample_index=sample_index) for p, s in zip(problems, seeds, strict=True)
-    ]
+    drawings = Drawings(problems, paradigm, by, range(sample_index, sample_index + 1), tools)
     yield from drawn(drawings, paradigm, by, sampling, tools, on_traces, on_failed)
+
+
+@dataclass(frozen=True)
+class Drawings(Sequence[Drawing]):
+    """Some samples of every problem, sample by sample; each is made when it is asked for, so that a million need no room."""
+
+    problems: Sequence[Problem]
+    paradigm: Paradigm
+    by: str
+    indices: Sequence[int]
+    tools: Tools
+
+    def __len__(self) -> int:
+        return len(self.problems) * len(self.indices)
+
+    @property
+    def order(self) -> Sequence[int]:
+        """All places with a problem's samples side by side: so they are asked for, though not handed on."""
+        if len(self.indices) == 1:
+            return range(len(self))
+        size = len(self.problems)
+        return array("q", (sample * size + place for place in range(size) for sample in range(len(self.indices))))
+
+    def problem(self, place: int) -> Problem:
+        """Whom this drawing asks."""
+        return self.problems[place % len(self.problems)]
+
+    @overload
+    def __getitem__(self, place: int) -> Drawing: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Drawing]: ...
+    def __getitem__(self, place: int | slice) -> Drawing | Sequence[Drawing]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(*place.indices(len(self)))]
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        problem, index = self.problem(place), self.indices[place // len(self.problems)]
+        seed = derive_seed(self.tools.seed, self.tools.step, self.by, self.paradigm.kind, problem.id, index)
+        return Drawing(problem=problem, ask=self.paradigm.ask(problem), seed=seed, sample_index=index)
 
 
 def drawn(
@@ -71,16 +125,22 @@ def drawn(
 ) -> Iterator[Trace]:
     """One answer of the role ``by`` for each drawing, in their order; ``paradigm`` is how they were asked.
 
-    Where no usable answer came, the trace's finish is FAILED, and ``on_failed`` hears the reason.
+    Where no usable answer came, the trace's finish is FAILED, and ``on_failed`` hears the reason. Traces that come long before
+    their turn are heard, let go, and made again from the journalled answer.
     """
     caller, name = tools.callers[by], paradigm.kind
-    requests = [Request(ask=each.ask, sampling=sampling, seed=each.seed) for each in drawings]
     model, signature = caller.revision, Signature(kind=name, fingerprint=paradigm.fingerprint)
+    # What is asked for and not yet answered: the same drawing makes the request and the trace.
+    open_: dict[int, Drawing] = {}
+
+    def request(place: int) -> Request:
+        drawing = open_[place] = drawings[place]
+        return Request(ask=drawing.ask, sampling=sampling, seed=drawing.seed)
 
     def trace(place: int, answer: Completion) -> Trace:
-        request, drawing = requests[place], drawings[place]
-        text = answer_start(answer.opened, request.ask.prefill) + answer.text
-        identity = digest(drawing.problem.id, by, model, name, drawing.sample_index, text, request.seed)
+        drawing = open_.pop(place, None) or drawings[place]
+        text = answer_start(answer.opened, drawing.ask.prefill) + answer.text
+        identity = digest(drawing.problem.id, by, model, name, drawing.sample_index, text, drawing.seed)
         return Trace(
             id=identity,
             problem_id=drawing.problem.id,
@@ -95,7 +155,7 @@ def drawn(
             num_thinking_tokens=answer.num_thinking_tokens,
             finish=Finish.FAILED if answer.failure else answer.finish,
             sampling=sampling,
-            seed=request.seed,
+            seed=drawing.seed,
             sample_index=drawing.sample_index,
             history=(signature,),
         )
@@ -103,14 +163,25 @@ def drawn(
     made: dict[int, Trace] = {}
 
     def heard(places: Sequence[int], answers: Sequence[Completion]) -> None:
-        made.update((i, trace(i, answer)) for i, answer in zip(places, answers, strict=True))
-        on_traces(places, [made[i] for i in places])
+        traces = [trace(i, answer) for i, answer in zip(places, answers, strict=True)]
+        if len(made) < KEPT_AHEAD:
+            made.update(zip(places, traces, strict=True))
+        on_traces(places, traces)
 
-    answers = caller.complete(requests, heard)
-    for place, answer in enumerate(answers):
+    order = drawings.order if isinstance(drawings, Drawings) else range(len(drawings))
+    for place, answer in enumerate(_in_order(caller, order, request, heard)):
         if answer.failure:
             on_failed(place, answer)
-    yield from (made[i] for i in range(len(answers)))
+        yield made.pop(place) if place in made else trace(place, answer)
+
+
+def _in_order(
+    caller: Caller, order: Sequence[int], request: Callable[[int], Request], on_batch: OnBatch
+) -> Iterator[Completion]:
+    """The answers in order: as they come from a caller that needs not hold them all, else when all are there."""
+    if isinstance(caller, Ordered):
+        return caller.each(len(order), request, on_batch, order)
+    return iter(caller.complete([request(place) for place in range(len(order))], on_batch))
 
 
 def verdicts(verifier: Verifier, problems: Sequence[Problem], traces: Sequence[Trace], tools: Tools) -> list[Verdict]:
@@ -132,26 +203,53 @@ def draw_verified(
     verifier: Verifier,
     tools: Tools,
     bar: Progress,
-) -> list[Sampled | Failure]:
+) -> Iterator[Sampled | Failure]:
     """One wave with verdicts, in the order of the problems; the bar shows the wave's running share of correct answers.
 
     A problem without a usable answer comes as a Failure with its reason.
     """
+    drawings = Drawings(problems, paradigm, by, range(sample_index, sample_index + 1), tools)
+    yield from _verified(drawings, sampling, verifier, bar)
+
+
+def draw_tries(
+    problems: Sequence[Problem],
+    paradigm: Paradigm,
+    by: str,
+    sampling: Sampling,
+    tries: int,
+    verifier: Verifier,
+    tools: Tools,
+    bar: Progress,
+) -> Iterator[Sampled | Failure]:
+    """Wave after wave as ``draw_verified`` draws them; several at once where the role's model gives them for less."""
+    caller = tools.callers[by]
+    at_once = caller.together if isinstance(caller, Together) else 1
+    for start in range(0, tries, at_once):
+        indices = range(start, min(tries, start + at_once))
+        yield from _verified(Drawings(problems, paradigm, by, indices, tools), sampling, verifier, bar)
+
+
+def _verified(drawings: Drawings, sampling: Sampling, verifier: Verifier, bar: Progress) -> Iterator[Sampled | Failure]:
     known: dict[int, Verdict] = {}
     failed: dict[int, Failure] = {}
+    tools, by, counts = drawings.tools, drawings.by, Counter[bool]()
     caller = tools.callers[by]
 
     def note(place: int, answer: Completion) -> None:
-        detail = f"try {sample_index}: {answer.detail}"
-        failed[place] = Failure(step=tools.step, item=problems[place].id, reason=answer.failure, detail=detail)
+        detail = f"try {drawings.indices[place // len(drawings.problems)]}: {answer.detail}"
+        item = drawings.problem(place).id
+        failed[place] = Failure(step=tools.step, item=item, reason=answer.failure, detail=detail)
 
     def grade(places: Sequence[int], traces: Sequence[Trace]) -> None:
-        known.update(zip(places, verdicts(verifier, [problems[i] for i in places], traces, tools), strict=True))
-        right = sum(verdict.outcome is Outcome.CORRECT for verdict in known.values())
-        cost = caller.figures(len(problems) - len(known)) if isinstance(caller, Metered) else {}
+        found = verdicts(verifier, [drawings.problem(i) for i in places], traces, tools)
+        known.update(zip(places, found, strict=True))
+        counts.update(verdict.outcome is Outcome.CORRECT for verdict in found)
+        cost = caller.figures(len(drawings) - counts.total()) if isinstance(caller, Metered) else {}
         tokens = sum(t.num_tokens or 0 for t in traces) / len(traces)
-        bar.advance(len(places), correct=right / len(known), tokens=tokens, **cost)
+        bar.advance(len(places), correct=counts[True] / counts.total(), tokens=tokens, **cost)
 
-    traces = draw(problems, paradigm, by, sampling, sample_index, tools, grade, note)
-    sampled = [Sampled(trace=trace, verdict=known[i]) for i, trace in enumerate(traces)]
-    return [failed.get(i, one) for i, one in enumerate(sampled)]
+    traces = drawn(drawings, drawings.paradigm, by, sampling, tools, grade, note)
+    for place, trace in enumerate(traces):
+        verdict = known.pop(place)
+        yield failed.pop(place) if place in failed else Sampled(trace=trace, verdict=verdict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from stillwise.arrows import Ask, Caller, Completion, Metered, OnBatch, Request, Tools, Truncated
+from stillwise.arrows import Ask, Caller, Completion, Metered, OnBatch, Request, Together, Tools, Truncated
 from stillwise.records import Finish, derive_seed
 
 
@@ -37,6 +37,11 @@ class Lengthened:
     def count_tokens(self, text: str) -> int:
         """The inner caller's count."""
         return self.inner.count_tokens(text)
+
+    @property
+    def together(self) -> int:
+        """As many as the inner caller says."""
+        return self.inner.together if isinstance(self.inner, Together) else 1
 
     def figures(self, left: int) -> Mapping[str, float]:
         """The inner caller's figures."""

@@ -47,6 +47,12 @@ def excerpt(text: str, max_chars: int) -> str:
     return f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
 
 
+def schema(**properties: Mapping[str, Any]) -> str:
+    """The JSON schema, as text, of an object with exactly these properties."""
+    shape = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    return json.dumps(shape, sort_keys=True)
+
+
 def only_object(text: str) -> Mapping[str, Any] | None:
     """The one JSON object that a text holds; None where there is none, or more than one."""
     found: list[Mapping[str, Any]] = []

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import ClassVar
 
 from pydantic import Field
 
 from stillwise.arrows import Ban, Paradigm, Progress, Sampled, Sampler, Tools, Truncated, Verifier
 from stillwise.parts import Fields, Role
-from stillwise.records import Failure, Outcome, Problem, Sampling, digest
+from stillwise.records import Failure, Outcome, Problem, Sampling, derive_seed, digest
 
 
 class Draws(Fields):
@@ -36,12 +37,17 @@ class Draws(Fields):
     """How much larger the budget is then."""
     num_problems: int | None = Field(default=None, ge=1)
     """Only so many of the problems, the same ones in every step that asks for as many; None answers all."""
+    share: float = Field(default=1.0, ge=0, le=1)
+    """The probability that a problem is asked, drawn anew in every step and round; at 0 no model is called."""
 
-    def some(self, problems: Sequence[Problem]) -> list[Problem]:
-        """The problems that are answered, in their order; which ones depends on their ids alone."""
+    def some(self, problems: Sequence[Problem], tools: Tools) -> list[Problem]:
+        """The problems that are answered, in their order: ``num_problems`` by their ids alone, ``share`` by the step too."""
         ranked = sorted(problems, key=lambda problem: digest("trial", problem.id))
-        chosen = {problem.id for problem in ranked[: self.num_problems]}
+        chosen = {problem.id for problem in ranked[: self.num_problems] if self._drawn(problem, tools)}
         return [problem for problem in problems if problem.id in chosen]
+
+    def _drawn(self, problem: Problem, tools: Tools) -> bool:
+        return self.share == 1 or Random(derive_seed(tools.seed, tools.step, "share", problem.id)).random() < self.share
 
     @property
     def sampling(self) -> Sampling:
@@ -63,18 +69,18 @@ class Rejection(Sampler, Draws):
         from stillwise.runtime.lengthen import lengthened
 
         sampling, tools = self.sampling, lengthened(tools, self.by, self.truncated, self.extra_tokens)
-        problems = self.some(problems)
+        problems = self.some(problems, tools)
         unsolved = list(problems)
         for index in range(self.tries):
             if not unsolved:
                 return
             bar = _Solved(tools.progress(_label(tools, index, self.tries), len(unsolved)), len(problems), len(unsolved))
             wave = draw_verified(unsolved, self.paradigm, self.by, sampling, index, self.until, tools, bar)
-            found = [
-                checked(problem, sampled, self.paradigm, tools.step) for problem, sampled in zip(unsolved, wave, strict=True)
-            ]
-            yield from found
-            unsolved = [problem for problem, one in zip(unsolved, found, strict=True) if not _correct(one)]
+            left = []
+            for problem, sampled in zip(unsolved, wave, strict=True):
+                yield (one := checked(problem, sampled, self.paradigm, tools.step))
+                left += [] if _correct(one) else [problem]
+            unsolved = left
 
 
 class All(Sampler, Draws):
@@ -87,15 +93,15 @@ class All(Sampler, Draws):
 
     def sample(self, problems: Sequence[Problem], tools: Tools) -> Iterator[Sampled | Failure]:
         """Try 0 of every problem, then try 1, …; within a try the order of the problems."""
-        from stillwise.runtime.draw import draw_verified
+        from stillwise.runtime.draw import draw_tries
         from stillwise.runtime.lengthen import lengthened
 
         sampling, tools = self.sampling, lengthened(tools, self.by, self.truncated, self.extra_tokens)
-        problems = self.some(problems)
+        problems = self.some(problems, tools)
         bar = tools.progress(tools.step, len(problems) * self.tries)
-        for index in range(self.tries):
-            wave = draw_verified(problems, self.paradigm, self.by, sampling, index, self.verify, tools, bar)
-            yield from (checked(p, one, self.paradigm, tools.step) for p, one in zip(problems, wave, strict=True))
+        found = draw_tries(problems, self.paradigm, self.by, sampling, self.tries, self.verify, tools, bar)
+        for place, one in enumerate(found):
+            yield checked(problems[place % len(problems)], one, self.paradigm, tools.step)
 
 
 def _label(tools: Tools, index: int, tries: int) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
@@ -16,7 +16,7 @@ from stillwise.arrows import Ask, Completion, Request, Scorer, Tools
 from stillwise.errors import UserError
 from stillwise.parts import Role
 from stillwise.records import Finish, Problem, Sampling, Score, Trace, derive_seed, thinking_spans
-from stillwise.runtime.prompts import STUDENT, excerpt, only_object, packaged
+from stillwise.runtime.prompts import STUDENT, excerpt, only_object, packaged, schema
 from stillwise.score.agreement import calibrate
 from stillwise.score.panel import Rubric, panel_of, rounded
 
@@ -113,7 +113,9 @@ class Judged(Scorer):
         sampling = Sampling(temperature=temperature, top_p=self.top_p, max_tokens=self.max_tokens)
         bar = tools.progress(tools.step, len(todo))
         requests = [
-            Request(ask=self.ask(*items[place]), sampling=sampling, seed=self._seed(items[place][1], number, turn, tools))
+            Request(
+                ask=self._shaped(items[place], turn), sampling=sampling, seed=self._seed(items[place][1], number, turn, tools)
+            )
             for place, number in todo
         ]
         return tools.callers[self.by].complete(requests, lambda places, _: bar.advance(len(places)))
@@ -123,6 +125,11 @@ class Judged(Scorer):
         prompt = packaged("stillwise.score", f"{self.rubric}-{self.version}")
         text = excerpt(trace.text, self.max_chars)
         return Ask(user=prompt.filled(problem=problem.question, trace=text, student=self.student))
+
+    def _shaped(self, item: Item, turn: int) -> Ask:
+        """First in the judge's own words; where these cannot be read, in the form alone where a server can enforce it."""
+        form = schema(score={"type": "integer", "minimum": 0, "maximum": HIGHEST[self.rubric]}) if turn else ""
+        return replace(self.ask(*item), schema=form)
 
     def _seed(self, trace: Trace, number: int, turn: int, tools: Tools) -> int:
         return derive_seed(tools.seed, tools.step, self.by, self.kind, self.rubric, trace.id, number, turn)

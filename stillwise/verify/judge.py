@@ -9,11 +9,13 @@ from typing import Any, ClassVar, Literal
 from stillwise.arrows import Ask, Request, Tools, Verifier
 from stillwise.parts import Role
 from stillwise.records import Outcome, Problem, Sampling, Trace, Verdict, derive_seed
-from stillwise.runtime.prompts import excerpt, only_object, packaged
+from stillwise.runtime.prompts import excerpt, only_object, packaged, schema
 from stillwise.verify.answers import Found, comparable, decided, undecided
 
 Pair = tuple[Problem, Trace]
 _DECIDED = (Outcome.CORRECT, Outcome.INCORRECT)
+VERDICT = schema(equivalent={"type": "boolean"}, reason={"type": "string"})
+"""The form of a reply, for servers that can hold a model to it."""
 
 
 class Judge(Verifier):
@@ -80,7 +82,7 @@ class Judge(Verifier):
                 question = excerpt(problem.question, self.max_question_chars)
                 text = prompt.filled(question=question, first=first, second=second)
                 seed = derive_seed(tools.seed, tools.step, self.by, self.prompt, problem.id, answer, order)
-                requests.append(Request(ask=Ask(user=text), sampling=sampling, seed=seed))
+                requests.append(Request(ask=Ask(user=text, schema=VERDICT), sampling=sampling, seed=seed))
         answers = tools.callers[self.by].complete(requests, lambda places, completions: None) if requests else []
         said = [equivalent(answer.text) for answer in answers]
         return [said[n : n + len(orders)] for n in range(0, len(said), len(orders))]

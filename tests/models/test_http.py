@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -62,7 +63,7 @@ def test_usage_token_ids_and_seeds_are_used(server: Scripted) -> None:
         assert model.dialect is not None
         assert (model.dialect.seed, model.dialect.token_ids, model.dialect.top_k) == (True, True, True)
     assert first.token_ids is not None
-    assert first.num_tokens == len(first.token_ids) + 1
+    assert first.num_tokens == len(first.token_ids)
     assert first == again
     assert first.text != second.text
 
@@ -251,3 +252,77 @@ def test_an_endpoint_dies_and_returns(server: Scripted) -> None:
     finally:
         for process in (second, *back):
             process.stop()
+
+
+SHAPE = '{"type": "object", "properties": {"score": {"type": "integer", "minimum": 0, "maximum": 9}}, "required": ["score"]}'
+
+
+def shaped(count: int) -> list[Request]:
+    return [replace(request, ask=replace(request.ask, schema=SHAPE)) for request in requests(count)]
+
+
+@pytest.mark.parametrize("reasoning", ["reasoning", "reasoning_content"])
+def test_a_schema_is_enforced_after_the_thought(server: Scripted, reasoning: str) -> None:
+    server.become(reasoning=reasoning)
+    with model_of(server) as model:
+        answers = model.generate(shaped(5))
+        assert model.dialect is not None
+        assert model.dialect.notes["schema"] == "exact: response_format"
+    for answer in answers:
+        assert answer.text.startswith(THINK_OPEN)
+        assert set(json.loads(answer.text.split(THINK_CLOSE)[1])) == {"score"}
+
+
+@pytest.mark.parametrize(
+    ("profile", "said"),
+    [
+        ({"reasoning": "inline"}, "it would forbid the thought"),
+        ({"dialect": "plain"}, "ignores or refuses it"),
+        ({"dialect": "deaf"}, "ignores or refuses it"),
+    ],
+)
+def test_a_schema_that_cannot_be_had_is_left_out_and_said_so(server: Scripted, profile: dict[str, str], said: str) -> None:
+    server.become(**profile)
+    with model_of(server) as model:
+        answers = model.generate(shaped(2))
+        assert model.dialect is not None
+        assert said in model.dialect.notes["schema"]
+    assert not any(answer.failure for answer in answers)
+    assert all(THINK_CLOSE in answer.text for answer in answers)
+
+
+def many(questions: int, samples: int) -> list[Request]:
+    """Samples of questions, a question's side by side."""
+    return [replace(request, seed=7 * request.seed + i) for request in requests(questions) for i in range(samples)]
+
+
+def test_samples_of_one_question_come_for_one_call(server: Scripted) -> None:
+    with model_of(server, n=4) as model:
+        meter, answers = FreeMeter(), {}
+        for bunch in model.stream(enumerate(many(6, 8)), meter, keep_nothing):
+            answers.update({arrived.place: arrived for arrived in bunch})
+    assert meter.counts["sent"] == 12
+    assert len({arrived.completion.text for arrived in answers.values()}) == 48
+    one = answers[0]
+    assert one.completion.token_ids is not None
+    assert one.completion.num_tokens == len(one.completion.token_ids), "tokens of one sample, not of all"
+    assert model.read(many(6, 8)[0], one.raw) == one.completion, "each sample's body stands for itself"
+
+
+@pytest.mark.parametrize("dialect", ["plain", "strict", "deaf"])
+def test_a_server_that_gives_one_sample_a_call_is_asked_for_one(server: Scripted, dialect: str) -> None:
+    server.become(dialect=dialect)
+    with model_of(server, n=4) as model:
+        meter = FreeMeter()
+        found = [arrived for bunch in model.stream(enumerate(many(2, 4)), meter, keep_nothing) for arrived in bunch]
+        assert model.dialect is not None
+        assert "one sample a call" in model.dialect.notes["n"]
+    assert (len(found), meter.counts["sent"]) == (8, 8)
+
+
+def test_greedy_samples_are_never_asked_for_together(server: Scripted) -> None:
+    with model_of(server, n=4) as model:
+        meter = FreeMeter()
+        asked = [replace(request, sampling=Sampling(temperature=0.0, max_tokens=50)) for request in many(1, 4)]
+        assert sum(len(bunch) for bunch in model.stream(enumerate(asked), meter, keep_nothing)) == 4
+    assert meter.counts["sent"] == 4

@@ -13,16 +13,21 @@ from typing import Any
 
 import pytest
 
-from stillwise.arrows import Ban, Request
+from stillwise.arrows import Ban, Request, Sampled, Tools
 from stillwise.errors import BudgetReached, RunLocked, UserError
 from stillwise.models.http import HttpModel
 from stillwise.models.http_spec import Price, Teacher
 from stillwise.models.model import FreeMeter, keep_nothing
-from stillwise.records import Sampling
+from stillwise.records import Failure, Problem, Sampling
+from stillwise.runtime import caller as runtime_caller
+from stillwise.runtime import draw as runtime_draw
 from stillwise.runtime.caller import JournalledCaller
 from stillwise.runtime.executor import Local
 from stillwise.runtime.journal import Journal
 from stillwise.runtime.spending import Purse
+from stillwise.sample.paradigms import Think
+from stillwise.sample.rejection import All
+from tests.asking import Here, counting
 from tests.models.serving import Scripted, model_of, serving
 from tests.runtime.http_job import Job, asked
 
@@ -323,3 +328,44 @@ def test_how_a_ban_was_served_is_noted_once_and_survives_a_replay(server: Script
         caller(model, journal).complete(plain, ignore)
     assert journal.served() == {}, "nothing was asked but answers"
     journal.close()
+
+
+def drawn(model: HttpModel, journal: Journal, tries: int, problems: int = 12) -> list[Sampled | Failure]:
+    """Every try of some problems, as a sampler draws them."""
+    role = caller(model, journal)
+    tools = Tools(step="s", seed=0, callers={"t": role}, graders=Here(), progress=counting)
+    asked = [Problem.of(f"q{i}", "4") for i in range(problems)]
+    return list(All(by="t", paradigm=Think(), tries=tries, max_tokens=100).sample(asked, tools))
+
+
+def test_eight_tries_after_four_pay_for_four_in_calls_of_four(server: Scripted, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.sqlite")
+    with model_of(server, n=4) as model:
+        first, then = drawn(model, journal, 4), drawn(model, journal, 8)
+    assert then[:48] == first, "wave after wave, however they were asked"
+    assert len({one.trace.text for one in then if isinstance(one, Sampled)}) == 96
+    assert calls(server) == 12 * 8 // 4
+    assert journal.served() == {"s": {"n": ["4 samples a call, seeds derived by the server"]}}
+    ledger = journal.ledger()["s"]
+    assert ledger["answered"] == 96
+    tokens = [one.trace.num_prompt_tokens for one in then if isinstance(one, Sampled)]
+    assert ledger["prompt_tokens"] == sum(tokens) // 4, "a prompt is paid for once a call"
+    journal.close()
+
+
+def test_answers_long_before_their_turn_are_let_go_and_read_again(
+    server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path / "j.sqlite")
+    server.become(latency=0.02, tail=0.1)
+    with model_of(server, in_flight=8) as model:
+        whole = drawn(model, journal, 2, 100)
+        for module in (runtime_caller, runtime_draw):
+            monkeypatch.setattr(module, "KEPT_AHEAD", 1)
+        other = Journal(tmp_path / "k.sqlite")
+        assert drawn(model, other, 2, 100) == whole
+        assert drawn(model, journal, 2, 100) == whole
+    assert calls(server) == 400
+    assert max(server.seen()["answered"].values()) == 2
+    journal.close()
+    other.close()
