@@ -16,9 +16,18 @@ def supervised(part: Supervised, max_length: int, examples: Sequence[Example], t
     """The rows of these examples; dropped are those that ``render`` drops, ``too_long`` ones by what is kept of them."""
     rendered = weighed(render(examples, tokenizer, sys.maxsize), examples, tokenizer, part.span_weights)
     rows = [trimmed(kept(row, part.keep, part.keep_from)) for row in rendered.rows]
+    cut: tuple[str, ...] = ()
+    if part.too_long == "cut":
+        cut = tuple(row.id for row in rows if len(row.ids) > max_length > row.start)
+        rows = [_cut(row, max_length) if row.id in cut else row for row in rows]
     dropped = {row.id: "too_long" for row in rows if len(row.ids) > max_length}
     dropped.update({row.id: "no_weight" for row in rows if row.num_weighted < 1})
-    return Rendered(rows=tuple(row for row in rows if row.id not in dropped), dropped={**rendered.dropped, **dropped})
+    rows = [row for row in rows if row.id not in dropped]
+    return Rendered(rows=tuple(rows), dropped={**rendered.dropped, **dropped}, cut=cut)
+
+
+def _cut(row: Row, length: int) -> Row:
+    return replace(row, ids=row.ids[:length], weights=row.weights[: length - row.start])
 
 
 def kept(row: Row, share: float, place: KeepFrom) -> Row:

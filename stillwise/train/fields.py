@@ -50,7 +50,7 @@ class Fit(Fields):
     micro_batch_tokens: int = Field(default=16384, ge=1)
     """The most tokens in one forward pass; a smaller number needs less memory and changes results by rounding only."""
     max_length: int = Field(default=16384, ge=2)
-    """Longer rows, in tokens, are dropped and counted, never cut: a cut row would teach to go on without an end."""
+    """Longer rows, in tokens, are dropped and counted: a cut row would teach to go on without an end."""
     weight_decay: float = Field(default=0.0, ge=0)
     """AdamW's decay of matrices (not of biases and norms)."""
     max_grad_norm: float = Field(default=1.0, gt=0)
@@ -101,3 +101,5 @@ class Supervised(Fields):
     """The share of each row's tokens, prompt included, that is trained on; the others are not even read."""
     keep_from: KeepFrom = "start"
     """Where the kept tokens stand in the row."""
+    too_long: Literal["drop", "cut"] = "drop"
+    """``cut`` trains on the first ``max_length`` tokens of a longer row and counts it; that teaches to go on without an end."""

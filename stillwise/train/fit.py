@@ -21,6 +21,12 @@ from stillwise.train.packing import ATTENTION, check_isolation, epoch_order, fil
 from stillwise.train.render import Rendered, Row
 
 CURVE_POINTS = 200
+ADVICE = {
+    "template_closes_thought": "the student's chat template ends the thought before the answer begins, so a thought cannot be "
+    "learnt behind it; take a template that leaves it open (or without thoughts), or learn solutions (target: solution)",
+    "too_long": "raise max_length on the trainer, or set too_long: cut",
+    "end_token_inside": "the targets hold the token that ends a turn; clean the traces",
+}
 
 
 def planned(fit: Fit, units: Sequence[Sequence[Row]], seed: int) -> list[list[list[Row]]]:
@@ -50,8 +56,10 @@ def _epoch(fit: Fit, lengths: Sequence[int], epoch: int, seed: int) -> Iterator[
 def require_rows(rows: Sequence[Any], dropped: Mapping[str, str]) -> None:
     """Refuses a training without rows, with the reasons why all dropped out."""
     if not rows:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(dropped.values()).items())
-        raise UserError(f"nothing to train on: {reasons or 'no example was given'}")
+        found = Counter(dropped.values())
+        reasons = ", ".join(f"{n} {reason}" for reason, n in found.items())
+        advice = "".join(f"; {reason}: {ADVICE[reason]}" for reason in found if reason in ADVICE)
+        raise UserError(f"nothing to train on: {reasons or 'no example was given'}{advice}")
 
 
 def load_student(fit: Fit, student: Path, probe: Sequence[Row], seed: int = 0) -> Any:
@@ -152,6 +160,7 @@ def figures(rendered: Rendered, steps: Sequence[loop.Step], points: Sequence[loo
         "rows": len(rendered.rows),
         "dropped": dict(sorted(Counter(rendered.dropped.values()).items())),
         "dropped_ids": rendered.dropped,
+        **({"cut": len(rendered.cut)} if rendered.cut else {}),
         "supervised_tokens": supervised,
         "operations": sum(point.operations for point in points),
         "total_tokens": sum(len(row.ids) for step in steps for rows in step for row in rows),

@@ -60,7 +60,21 @@ def load_tokenizer(student: Path) -> Any:
         raise UserError(
             f"student folder {student} has no chat template; add chat_template.jinja (a base model's instruct sibling has one)"
         )
+    _check_vocabulary(student, tokenizer)
     return tokenizer
+
+
+def _check_vocabulary(student: Path, tokenizer: Any) -> None:
+    """Refuses a tokenizer with ids for which the weights have no row: tokens were added and the embeddings not resized."""
+    from transformers import AutoConfig
+
+    rows = AutoConfig.from_pretrained(str(student), local_files_only=True).get_text_config().vocab_size
+    highest = max(tokenizer.get_vocab().values())
+    if highest >= rows:
+        raise UserError(
+            f"the tokenizer in {student} has ids up to {highest} ({tokenizer.convert_ids_to_tokens(highest)!r}), and its "
+            f"weights {rows} rows: resize the embeddings (resize_token_embeddings), or take the tokenizer that belongs to them"
+        )
 
 
 def load_model(student: Path, attention: str | None, trainable: bool = False) -> Any:

@@ -52,6 +52,8 @@ class Rendered:
 
     rows: tuple[Row, ...]
     dropped: dict[str, str]
+    cut: tuple[str, ...] = ()
+    """Ids of rows that were too long and of which the beginning is trained on, because that was asked for."""
 
 
 def end_token(tokenizer: Any) -> int:

@@ -56,6 +56,7 @@ class _Stepping:
 
     journey: Journey
     clock: Clock
+    reported: dict[str, float]
     train_dataset: list[int]
     args: Any
     accelerator: Any
@@ -96,7 +97,7 @@ class _Stepping:
     def _operations(self, inner: Any, passes: Sequence[Sequence[Any]]) -> float:
         size = size_of_model(bare(inner))
         own = (1 + BACKWARD) * size.forward(len(row.ids) for rows in passes for row in rows)
-        return own + sum(self.journey.cost.operations(size, rows) for rows in passes)
+        return float(own + sum(self.journey.cost.operations(size, rows) for rows in passes))
 
     def _passes(self, inner: Any, number: int) -> list[tuple[Sequence[Any], Pack]]:
         planned = processes.mine(self.journey.steps[number])
@@ -119,8 +120,14 @@ class _Stepping:
         self.control.should_save = meant.pop(SAVE) > 0
         mean, rate = meant.pop("loss"), self._get_learning_rate()  # type: ignore[attr-defined]
         self.journey.note(number, mean, rate, meant, meant.pop(OPERATIONS) * processes.count())
-        if self.journey.keeping.report_to:
-            self.log({"loss": mean, "learning_rate": rate, **meant})  # type: ignore[attr-defined]
+        self.reported = {"loss": mean, "learning_rate": rate, **meant}
+
+    def _maybe_log_save_evaluate(self, *given: Any, **more: Any) -> None:
+        """The step is counted by now, so what is reported stands at its number."""
+        if self.journey.keeping.report_to and self.reported:
+            self.log(self.reported)  # type: ignore[attr-defined]
+        self.reported = {}
+        super()._maybe_log_save_evaluate(*given, **more)  # type: ignore[misc]
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         began = time.monotonic()
