@@ -7,8 +7,9 @@ same work, cut into the same shards, gives the same bytes on both.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 S = TypeVar("S")
@@ -52,6 +53,37 @@ class Closing(Protocol):
         """End it."""
 
 
+Tell = Callable[[str, Any], None]
+"""Takes a word and a JSON value: what a member of a gang says to whoever waits for it."""
+
+
+class Member(Protocol):
+    """A frozen picklable value: what each process of a gang does, RANK and WORLD_SIZE in its environment."""
+
+    def __call__(self, tell: Tell, /) -> None: ...
+
+
+class Gang(Protocol):
+    """Work that some processes share, which meet in every step of it: a training."""
+
+    @property
+    def size(self) -> int:
+        """How many processes."""
+
+    @property
+    def folder(self) -> Path:
+        """A folder for what must outlive a lost process."""
+
+    def here(self) -> None:
+        """All of it on this machine, in this process or in several that it starts."""
+
+    def member(self) -> Member:
+        """What each process of a cluster does."""
+
+    def hear(self, what: str, value: Any) -> None:
+        """What a member told."""
+
+
 class Executor(Protocol):
     """Runs work somewhere."""
 
@@ -61,6 +93,9 @@ class Executor(Protocol):
 
     def map(self, work: Work[S, R], shards: Sequence[S]) -> Iterator[Done[R]]:
         """Results as they come; an exception in the work ends the iteration with that exception."""
+
+    def gang(self, work: Gang) -> None:
+        """Lets processes share the work until it is done; what it found, the gang has heard."""
 
     def hold(self, opener: Opener[T]) -> T:
         """The one copy of a resource, opened at first use; where workers hold it, something that asks them."""
@@ -84,6 +119,10 @@ class Local:
         """Results in the order of the shards."""
         for index, shard in enumerate(shards):
             yield Done(index, work(shard, self))
+
+    def gang(self, work: Gang) -> None:
+        """On this machine, as the work itself knows how."""
+        work.here()
 
     def hold(self, opener: Opener[T]) -> T:
         """The one copy in this process."""

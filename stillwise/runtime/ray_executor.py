@@ -15,7 +15,7 @@ from stillwise.arrows import Ask, Completion, Likely, Request
 from stillwise.errors import StillwiseError, UserError
 from stillwise.models.model import Model, StreamModel
 from stillwise.runtime import cluster
-from stillwise.runtime.executor import Done, Local, Opener, Work
+from stillwise.runtime.executor import Done, Gang, Local, Opener, Work
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -170,6 +170,16 @@ class RayExecutor:
             for reference in running:
                 ray.cancel(reference, force=True)
 
+    def gang(self, work: Gang) -> None:
+        """By Ray Train's torch trainer. Replicas go first: a gang needs all of its places at once."""
+        from stillwise.runtime import ray_gang
+
+        self._end_fleets()
+        room, each = cluster.room(), max(1, self.threads // work.size)
+        if room.places(each, 1.0 if room.gpus else 0.0) < work.size:
+            raise UserError(f"--on ray: no room for {work.size} training processes of {each} CPUs; {_machines(room)}")
+        ray_gang.run(work, room, each)
+
     def hold(self, opener: Opener[T]) -> T:
         """The resource itself where it is light (a server's client); a model of weights is asked through its replicas."""
         if opener not in self._near:
@@ -183,15 +193,18 @@ class RayExecutor:
 
     def release(self) -> None:
         """Ends all replicas, and the connection where this executor made it."""
-        for fleet in self._fleets.values():
-            fleet.end()
-        self._fleets.clear()
+        self._end_fleets()
         for held in self._near.values():
             if hasattr(held, "close"):
                 held.close()
         self._near.clear()
         if self.leaves:
             cluster.leave()
+
+    def _end_fleets(self) -> None:
+        for fleet in self._fleets.values():
+            fleet.end()
+        self._fleets.clear()
 
 
 def _kept(reference: Any) -> Any:
@@ -324,9 +337,11 @@ class Fleet:
 
 
 def _no_room(room: cluster.Room, cpus: float, gpus: float) -> str:
-    largest = max((machine.get("CPU", 0.0) for machine in room.machines), default=0.0)
     wanted = f"{cpus:g} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
-    return (
-        f"--on ray: no machine of the cluster has {wanted} for a model's replica ({len(room.machines)} machines, the largest "
-        f"with {largest:g} CPUs); give fewer --threads, or add machines"
-    )
+    return f"--on ray: no machine of the cluster has {wanted} for a model's replica; {_machines(room)}"
+
+
+def _machines(room: cluster.Room) -> str:
+    largest = max((machine.get("CPU", 0.0) for machine in room.machines), default=0.0)
+    known = f"it has {len(room.machines)} machines, {room.cpus} CPUs and {room.gpus} GPUs, the largest {largest:g} CPUs"
+    return f"{known}: give fewer --threads, or add machines"

@@ -71,9 +71,14 @@ def config_file(name: str) -> Path:
 
 
 def _write_job(job: Path, part: Trainer, examples: Sequence[Example], student: Path, out: Path, tools: Tools) -> None:
-    site = tools.site
     (job / EXAMPLES).write_bytes(TypeAdapter(list[Example]).dump_json(list(examples)))
-    held = {
+    write_json(job / JOB, {**job_of(part, student, out, tools), "driver": os.getpid()})
+
+
+def job_of(part: Trainer, student: Path, out: Path, tools: Tools) -> dict[str, Any]:
+    """A training as JSON values: what a process elsewhere needs besides the examples."""
+    site = tools.site
+    return {
         "part": part.as_dict(),
         "classes": sorted({f"{type(one).__module__}:{type(one).__qualname__}" for one in walk_parts(part)}),
         "student": str(student),
@@ -85,9 +90,7 @@ def _write_job(job: Path, part: Trainer, examples: Sequence[Example], student: P
         "kept": site.kept and str(site.kept),
         "logs": site.logs and str(site.logs),
         "models": dict(site.models),
-        "driver": os.getpid(),
     }
-    write_json(job / JOB, held)
 
 
 def _run(job: Path, words: Sequence[str], tools: Tools) -> Mapping[str, Any]:
@@ -95,7 +98,7 @@ def _run(job: Path, words: Sequence[str], tools: Tools) -> Mapping[str, Any]:
 
     each = max(1, torch.get_num_threads() // max(1, tools.site.training.devices))
     env = {**os.environ, "OMP_NUM_THREADS": str(each)}
-    heard = _Heard(tools)
+    heard = Heard(tools)
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
     with (job / LOG).open("w", encoding="utf-8") as log, process:
         try:
@@ -104,19 +107,14 @@ def _run(job: Path, words: Sequence[str], tools: Tools) -> Mapping[str, Any]:
                     log.write(line)
         finally:
             process.terminate()
-    if heard.error is not None:
-        kind = UserError if heard.error["user"] else StillwiseError
-        raise kind(heard.error["message"])
-    if heard.found is None:
-        raise StillwiseError(f"the training's processes ended without a result (exit code {process.returncode}):\n{_tail(job)}")
-    return heard.found
+    return heard.result(f"exit code {process.returncode}:\n{_tail(job)}")
 
 
 def _tail(job: Path) -> str:
     return "\n".join((job / LOG).read_text(encoding="utf-8").splitlines()[-15:])
 
 
-class _Heard:
+class Heard:
     """What the processes have told so far."""
 
     def __init__(self, tools: Tools) -> None:
@@ -129,7 +127,11 @@ class _Heard:
         """Takes a line up; False where it is none of ours."""
         if not line.startswith(TELLS):
             return False
-        what, value = json.loads(line.removeprefix(TELLS))
+        self.take(*json.loads(line.removeprefix(TELLS)))
+        return True
+
+    def take(self, what: str, value: Any) -> None:
+        """Takes one thing that was told."""
         if what == "open":
             self.bars.append(self.tools.progress(*value))
         elif what == "advance":
@@ -139,4 +141,12 @@ class _Heard:
             self.found = value
         elif self.error is None:
             self.error = value
-        return True
+
+    def result(self, otherwise: str) -> Mapping[str, Any]:
+        """The figures; raises what the processes could not go on for, or ``otherwise`` where they told nothing."""
+        if self.error is not None:
+            kind = UserError if self.error["user"] else StillwiseError
+            raise kind(self.error["message"])
+        if self.found is None:
+            raise StillwiseError(f"the training's processes ended without a result ({otherwise})")
+        return self.found

@@ -8,13 +8,13 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from stillwise.arrows import Example, Tools, Trainer
+from stillwise.arrows import Example, Graders, Progress, Tools, Trainer
 from stillwise.errors import StillwiseError, UserError
 from stillwise.machine import Site, Training
 from stillwise.parts import Catalogue, Part
@@ -32,17 +32,17 @@ def main(folder: str) -> int:
     examples = TypeAdapter(list[Example]).validate_json((Path(folder) / EXAMPLES).read_bytes())
     try:
         with GraderPool() as graders:
-            found = _part(job).train(examples, Path(job["student"]), Path(job["out"]), _tools(job, graders))
+            found = part_of(job).train(examples, Path(job["student"]), Path(job["out"]), tools_of(job, graders, _Bar.open))
     except StillwiseError as err:
         _tell("error", {"user": isinstance(err, UserError), "message": str(err)})
         return err.exit_code
     if processes.rank() == 0:
         _tell("found", dict(found))
-    _part_ways()
+    part_ways()
     return 0
 
 
-def _part(job: Mapping[str, Any]) -> Trainer:
+def part_of(job: Mapping[str, Any]) -> Trainer:
     """The trainer with all parts that it holds, from exactly the classes that it was made of."""
     classes: list[type[Part]] = []
     for place in job["classes"]:
@@ -55,7 +55,8 @@ def _part(job: Mapping[str, Any]) -> Trainer:
     return trainer
 
 
-def _tools(job: Mapping[str, Any], graders: GraderPool) -> Tools:
+def tools_of(job: Mapping[str, Any], graders: Graders, progress: Callable[[str, int], Progress]) -> Tools:
+    """What the part may use in a process that shares its training."""
     site = Site(
         training=Training.model_validate(job["training"]),
         kept=Path(job["kept"]) if job["kept"] else None,
@@ -67,7 +68,7 @@ def _tools(job: Mapping[str, Any], graders: GraderPool) -> Tools:
         seed=job["seed"],
         callers={},
         graders=graders,
-        progress=_Bar.open,
+        progress=progress,
         folders={role: Path(path) for role, path in job["folders"].items()},
         site=site,
     )
@@ -111,7 +112,8 @@ def _leave_with(driver: int) -> None:
             pass
 
 
-def _part_ways() -> None:
+def part_ways() -> None:
+    """Waits for the other processes, and leaves them."""
     from torch import distributed
 
     if distributed.is_initialized():

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -42,9 +41,9 @@ def key(number: int) -> bytes:
 
 
 @pytest.fixture(params=["folder", "objects"])
-def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(storage, "SETTLE_S", 0.01)
-    yield str(tmp_path / "journal") if request.param == "folder" else f"memory://{uuid4().hex}/journal"
+    return str(tmp_path / "journal") if request.param == "folder" else f"memory://{uuid4().hex}/journal"
 
 
 def filled(place: str, index: Path, count: int = 5) -> None:
