@@ -97,12 +97,19 @@ def fitted(trace: str, user: str = "") -> str:
     return "Difficulty: hard\n" + _answered(lines, trace)
 
 
+def questioned(trace: str, user: str) -> str:
+    """The question that each step answers: what its operation gives. In signs that the embedded models know."""
+    steps = [line.partition(". ")[2] for line in _between(user, "steps").splitlines()]
+    return "\n".join(f"{_piece(step, checked=False).operation.text} = ?" for step in steps)
+
+
 _EDITS: tuple[tuple[str, Callable[[str, str], str]], ...] = (
     ("Write only the critique", criticised),
     ("following the critique", rethought),
     ("too few words for a student", extended),
     ("too hard for a student", simplified),
     ("by the template of that difficulty", fitted),
+    ("write the one question that this step answers", questioned),
 )
 """A phrase of each packaged prompt, and what to do."""
 

@@ -8,6 +8,7 @@ PARTS = PartTable(
     fit_difficulty="fit.FitDifficulty",
     critique_rethink="fit.CritiqueRethink",
     by_difficulty="by_difficulty.ByDifficulty",
+    socratic="socratic.Socratic",
     shortest_prefix="shortest.ShortestPrefix",
     chunked="chunks.Chunked",
     skip_chunks="chunks.SkipChunks",

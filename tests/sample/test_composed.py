@@ -25,15 +25,15 @@ SUM = "What is 4 + 5 - 2?"
 
 def oracle_asker(request: Request) -> str:
     turns = request.ask.prefill.count("A:")
-    return [" What is 4 + 5?", " What is 9 - 2?", f" {CLOSING}"][turns]
+    return ["What is 4 + 5?", "What is 9 - 2?", CLOSING][turns]
 
 
 def oracle_solver(request: Request) -> str:
-    question = request.ask.prefill.rpartition("Q:")[2].partition("\n")[0]
+    question = request.ask.prefill.rpartition("Q:\n")[2].partition("\n")[0]
     if CLOSING in question:
-        return f" \\boxed{{{request.ask.prefill.rpartition('= ')[2].splitlines()[0]}}}"
+        return f"\\boxed{{{request.ask.prefill.rpartition('= ')[2].splitlines()[0]}}}"
     a, sign, b = re.findall(r"\d+|[+-]", question)
-    return f" {a} {sign} {b} = {int(a) + int(b) * (1 if sign == '+' else -1)}"
+    return f"{a} {sign} {b} = {int(a) + int(b) * (1 if sign == '+' else -1)}"
 
 
 def held(
@@ -56,7 +56,7 @@ def held(
 def test_two_oracles_find_the_answer_and_stop_after_the_closing_question() -> None:
     (answer, _), asker, solver = held()
     assert answer.text == (
-        "Q: What is 4 + 5?\nA: 4 + 5 = 9\nQ: What is 9 - 2?\nA: 9 - 2 = 7\n" + f"Q: {CLOSING}\nA: \\boxed{{7}}\n"
+        "Q:\nWhat is 4 + 5?\nA:\n4 + 5 = 9\nQ:\nWhat is 9 - 2?\nA:\n9 - 2 = 7\n" + f"Q:\n{CLOSING}\nA:\n\\boxed{{7}}\n"
     )
     assert answer.finish is Finish.STOP
     assert (len(asker.requests), len(solver.requests)) == (6, 6)
@@ -67,14 +67,14 @@ def test_the_solver_sees_no_later_question_and_each_line_has_a_seed_of_its_own()
     _, asker, solver = held()
     seen = [request.ask.prefill for request in solver.requests[::2]]
     assert [text.count("Q:") for text in seen] == [1, 2, 3]
-    assert all(text.endswith("A:") for text in seen)
+    assert all(text.endswith("A:\n") for text in seen)
     seeds = [request.seed for request in (*asker.requests, *solver.requests)]
     assert len(set(seeds)) == len(seeds)
     assert {request.sampling.stop for request in solver.requests} == {("\n",)}
 
 
 def test_turns_and_tokens_are_bounded_and_what_is_cut_is_truncated() -> None:
-    (answer, _), asker, _ = held(asker=lambda _: " Again?", solver=lambda _: " 1", max_turns=3)
+    (answer, _), asker, _ = held(asker=lambda _: "Again?", solver=lambda _: "1", max_turns=3)
     assert (answer.finish, len(asker.requests)) == (Finish.LENGTH, 6)
     (answer, _), _, _ = held(max_tokens=14)
     assert answer.finish is Finish.LENGTH
@@ -83,7 +83,7 @@ def test_turns_and_tokens_are_bounded_and_what_is_cut_is_truncated() -> None:
 
 def test_a_template_that_opens_a_thought_has_it_closed_first() -> None:
     (answer, _), asker, _ = held(template="<u>{user}<a><think>\n")
-    assert asker.requests[0].ask.prefill.startswith("</think>\n\nQ:")
+    assert asker.requests[0].ask.prefill.startswith("</think>\n\nQ:\n")
     assert answer.opened + answer.text == "<think>\n</think>\n\n" + held()[0][0].text
 
 
