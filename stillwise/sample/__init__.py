@@ -14,5 +14,4 @@ PARTS = PartTable(
     by_student="chosen.ByStudent",
     varied="varied.Varied",
     until_enough="enough.UntilEnough",
-    sometimes="enough.Sometimes",
 )

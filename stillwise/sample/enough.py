@@ -1,15 +1,14 @@
-"""Samplers that stop when a problem has enough different answers of a kind, and that ask some problems only."""
+"""A sampler that stops when a problem has enough different answers of a kind."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from random import Random
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from stillwise.arrows import Sampled, Sampler, Tools, Verifier
-from stillwise.records import Failure, Problem, derive_seed
+from stillwise.records import Failure, Problem
 from stillwise.sample.rejection import Draws, checked
 
 
@@ -39,7 +38,7 @@ class UntilEnough(Sampler, Draws):
 
         tools = lengthened(tools, self.by, self.truncated, self.extra_tokens)
         held: dict[str, list[Sampled]] = {}
-        lacking = self.some(problems)
+        lacking = self.some(problems, tools)
         for index in range(self.tries):
             if not lacking:
                 return
@@ -58,36 +57,3 @@ class UntilEnough(Sampler, Draws):
 
     def _is_wanted(self, one: Sampled) -> bool:
         return one.verdict is not None and one.verdict.outcome == self.wanted
-
-
-class Sometimes(Sampler):
-    """Another sampler on a share of the problems, drawn anew in every step and round; the others are not asked at all.
-
-    ORPO-Distill's mixed policy: with probability ``share`` a problem gets new answers of the present student.
-    """
-
-    kind: ClassVar[str] = "sometimes"
-    share: float = Field(default=0.5, ge=0, le=1)
-    """The probability that a problem is asked; the paper's phi."""
-    of: Sampler
-    """What asks it."""
-
-    @property
-    def tries(self) -> int:
-        """Answers per problem at most."""
-        return int(getattr(self.of, "tries", 1))
-
-    @property
-    def max_tokens(self) -> int:
-        """Of an answer."""
-        return int(getattr(self.of, "max_tokens", 0))
-
-    def sample(self, problems: Sequence[Problem], tools: Tools) -> Iterator[Sampled | Failure]:
-        """What the other sampler gives for the problems that were drawn, by step, round and problem alone."""
-        drawn = [p for p in problems if Random(derive_seed(tools.seed, tools.step, self.kind, p.id)).random() < self.share]
-        if drawn:
-            yield from self.of.sample(drawn, tools)
-
-    def outside(self) -> str:
-        """What decides the other sampler's attempts besides its fields."""
-        return self.of.outside()

@@ -36,6 +36,9 @@ SIZES = {
 """Toy sizes; everything else is as the recipe's own binding to the embedded world says."""
 OFTEN_WRONG = {
     "redi": {"sample.temperature": 1.5},
+    # After one pass over fifteen thoughts nobody but their author can finish them.
+    "efficient-long-cot": {"pruned.by": "reasoner"},
+    "orpo-distill": {"sample.max_tokens": 256, "sample.tries": 1, "rounds.times": 2},
     "deepdistill": {"graded.each": 1, "graded.max_tokens": 256},
     "mentor-kd": {"sample.max_tokens": 256, "sample.tries": 1},
     "ded": {

@@ -1,4 +1,4 @@
-"""Samplers that stop at enough different answers, that ask some problems only; and the filter of what is too much alike."""
+"""A sampler that stops at enough different answers, a share of the problems; and the filter of what is too much alike."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stillwise.arrows import Request, Sampled
 from stillwise.problems.distinct import Distinct
 from stillwise.records import AnswerKind, Outcome, Problem
 from stillwise.runtime.likeness import rouge_l, unlike
-from stillwise.sample.enough import Sometimes, UntilEnough
+from stillwise.sample.enough import UntilEnough
 from stillwise.sample.paradigms import Instruct
 
 PROBLEMS = [Problem.of(f"q{i}", str(i), answer_kind=AnswerKind.NUMBER) for i in range(4)]
@@ -82,13 +82,16 @@ def test_the_student_is_asked_until_it_is_wrong_often_enough(bench: Any) -> None
 
 def test_a_share_of_the_problems_is_asked_and_none_at_all_at_zero(bench: Any) -> None:
     many = [Problem.of(f"q{i}", str(i), answer_kind=AnswerKind.NUMBER) for i in range(400)]
-    one = UntilEnough(by="reasoner", paradigm=PLAIN, count=1, tries=1)
     made = bench(counting(lambda number, attempt: f"\\boxed{{{number}}}"))
-    assert sampled(Sometimes(share=0.0, of=one), made.tools, many) == []
+
+    def asked(share: float, step: str = "refreshed/1") -> set[str]:
+        part = UntilEnough(by="reasoner", paradigm=PLAIN, count=1, tries=1, share=share)
+        return {each.trace.problem_id for each in sampled(part, replace(made.tools, step=step), many)}
+
+    assert asked(0.0) == set()
     assert made.model.calls == 0
-    assert len(sampled(Sometimes(share=1.0, of=one), made.tools, many)) == 400
-    half = {each.trace.problem_id for each in sampled(Sometimes(share=0.5, of=one), made.tools, many)}
+    assert len(asked(1.0)) == 400
+    half, later = asked(0.5), asked(0.5, "refreshed/2")
+    assert asked(0.5) == half
     assert 0.4 < len(half) / 400 < 0.6
-    later = {each.trace.problem_id for each in sampled(Sometimes(of=one), replace(made.tools, step="refreshed/2"), many)}
     assert 0.15 < len(half & later) / 400 < 0.35
-    assert Sometimes(of=one).tries == 1
