@@ -12,12 +12,24 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from stillwise.errors import RecipeError, UserError, nearest
-from stillwise.parts import Catalogue, Part, builtin_catalogue, traces_of
+from stillwise.parts import Catalogue, Part, builtin_catalogue
 from stillwise.recipe.faults import Document, Place, name_fault, parse_value, raise_all, read_document
 from stillwise.recipe.graph import check_graph
 from stillwise.recipe.raw import WORDS, RawStep, named_steps
 from stillwise.recipe.rounds import ROUNDS, Block, Rounds, unrolled
-from stillwise.recipe.schema import ARROWS, NEEDS, OUTPUT, PLAINEST, Binding, Method, Paper, Published, Step, needed_by
+from stillwise.recipe.schema import (
+    ARROWS,
+    NEEDS,
+    OUTPUT,
+    PLAINEST,
+    Binding,
+    Method,
+    Paper,
+    Published,
+    Step,
+    names_inputs,
+    needed_by,
+)
 
 _TOP = ("paper", "about", "roles", "steps", "departures", "published", "max_failure_rate", "extends", "change", "drop")
 _BOUND = ("roles", "problems", "benchmarks", "set")
@@ -382,7 +394,7 @@ def _step(document: Document, raw: RawStep, steps: Sequence[RawStep], context: M
         document.validation(err, raw.place, _known_fields(catalogue, str(body.get("kind"))))
         return None
     # A selector that names its inputs itself depends on nothing else.
-    source = None if raw.arrow in ("select", "pair") and traces_of(part) else _source(raw, steps, part)
+    source = None if names_inputs(raw.arrow, part) else _source(raw, steps, part)
     return Step(arrow=raw.arrow, name=raw.name, source=source, part=part)
 
 
