@@ -19,7 +19,7 @@ def judge_tables(metrics: Metrics) -> list[Table]:
             Table(
                 title="Judges",
                 head=("step", "rubric", "judge", "judgements", "traces", "undecided", "panel", "bias", "mean error", "kappa"),
-                body=[[name, *_judge(one)] for name, one in steps.items()],
+                body=[[one["step"], *_judge(one)] for one in steps],
                 note="Bias, mean absolute error and quadratic kappa on a fixed panel of known marks, where one was asked for.",
             )
         )

@@ -11,6 +11,8 @@ from stillwise.evaluate.shape import Metrics
 from stillwise.evaluate.view_kinds import Figure, legend_of, ordered
 from stillwise.evaluate.wording import NOTHING, number, percent
 
+THIRDS = ("easy", "middle", "hard")
+"""In this order, not in that of metrics.json."""
 MARKS = tuple(str(mark) for mark in range(10))
 
 
@@ -26,7 +28,7 @@ def _profile(name: str, held: Mapping[str, Any]) -> Figure | None:
     bins = held.get("profile") or []
     if not bins:
         return None
-    title = f"The student's profile, and what “{name}” takes from it"
+    title = f"The student’s profile, and what “{name}” takes from it"
     points = tuple(_rate(one) for one in bins)
     categories = tuple(f"CD {one['cd']}" for one in bins)
     drawn = Lines(title=title, categories=categories, series=(Series("pass rate", points, 0),), axis="", top=1.0)
@@ -79,7 +81,8 @@ def _cells(name: str, held: Mapping[str, Any]) -> Figure | None:
 
 def _lengths(name: str, held: Mapping[str, Any]) -> Figure | None:
     """Mean length on easy, middle and hard problems before and after the choice."""
-    thirds: Mapping[str, Any] = held.get("lengths") or {}
+    found = held.get("lengths") or {}
+    thirds: Mapping[str, Any] = {third: found[third] for third in THIRDS if third in found}
     if not any(one["before"]["traces"] for one in thirds.values()):
         return None
     title = f"Length by difficulty, before and after “{name}”"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def judges_section(work: Work) -> dict[str, Any]:
-    """``steps`` by name and ``agreement`` of each two that judged traces by one rubric; empty where nothing was judged."""
+    """``steps`` in the recipe's order, ``agreement`` of each two that judged by one rubric; empty where nothing was judged."""
     steps = {
         step.name: (step, work.scores(step.name))
         for step in work.loaded.method.steps
@@ -25,7 +25,7 @@ def judges_section(work: Work) -> dict[str, Any]:
         return {}
     pairs = [_agreement(*one, *two) for one, two in combinations(steps.values(), 2)]
     return {
-        "steps": {name: _judge(step, scores, work.outputs[name].facts) for name, (step, scores) in steps.items()},
+        "steps": [_judge(step, scores, work.outputs[name].facts) for name, (step, scores) in steps.items()],
         "agreement": [found for found in pairs if found is not None],
     }
 
@@ -33,6 +33,7 @@ def judges_section(work: Work) -> dict[str, Any]:
 def _judge(step: Step, scores: Mapping[str, Score], facts: Mapping[str, Any]) -> dict[str, Any]:
     part = cast("Judged", step.part)
     return {
+        "step": step.name,
         "rubric": part.rubric,
         "by": part.by,
         "judgements": part.judgements,

@@ -39,7 +39,7 @@ PROFILE = {
     ],
     "lengths": {
         third: {"before": {"traces": 4, "mean_tokens": 100.0}, "after": {"traces": n, "mean_tokens": 50.0 if n else None}}
-        for third, n in (("easy", 2), ("middle", 0), ("hard", 0))
+        for third, n in (("easy", 2), ("hard", 0), ("middle", 0))
     },
 }
 
@@ -54,6 +54,7 @@ def test_a_profile_its_cells_and_lengths_are_drawn() -> None:
     assert isinstance(heat, Heat)
     assert heat.cells[3][1] == 2
     assert isinstance(bars, Bars)
+    assert bars.categories == ("easy", "middle", "hard")
     assert [point.value for point in bars.series[1].points] == [50.0, None, None]
 
 
