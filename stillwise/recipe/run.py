@@ -26,6 +26,7 @@ from stillwise.recipe.outputs import outcome_sections, publish
 from stillwise.recipe.roles import check_bindings, local_folder
 from stillwise.recipe.schema import BenchmarkSet, Binding, Method, Step
 from stillwise.recipe.steps import RUNNERS
+from stillwise.recipe.survived import survived
 from stillwise.recipe.work import Seeds, Work
 from stillwise.records import Failure, Problem, digest
 from stillwise.runtime.files import disk_errors, write_text
@@ -132,7 +133,7 @@ def run(loaded: Loaded, options: Options) -> Result:
         if options.publish:
             metrics = publish(work, dropped, _facts(work, options.command), whole=options.until is None)
         else:
-            metrics = outcome_sections(work)
+            metrics = {**outcome_sections(work), **survived(work)}
         return Result(out=options.out, metrics=metrics, fresh=tuple(work.fresh))
 
 

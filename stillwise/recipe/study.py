@@ -7,14 +7,16 @@ The teachers' traces keep the run's seed; curriculum, training and evaluation ta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
 from pydantic import Field, ValidationError
 
+from stillwise.arrows import Source
 from stillwise.errors import UserError, nearest
+from stillwise.evaluate.study_views import Show
 from stillwise.parts import Fields, builtin_catalogue
 from stillwise.recipe.board import is_board, read_board, run_board
 from stillwise.recipe.faults import read_document
@@ -39,6 +41,10 @@ class Student(Fields):
     """Which evaluation step is the row."""
     matched_to: str | None = None
     """Train for as many optimiser steps as this student did in all."""
+    roles: dict[str, str] = {}
+    """Models in the place of the binding's: a larger student, say."""
+    problems: Source | None = None
+    """Problems in the place of the binding's: fewer of them, say."""
 
 
 class Study(Fields):
@@ -51,6 +57,8 @@ class Study(Fields):
     seeds: int = Field(default=3, ge=1)
     set: dict[str, Any] = {}
     """Overrides for every student."""
+    show: tuple[Show, ...] = ()
+    """More tables: tokens of answers by level, pass@k, what the recipes' processors left of the problems."""
     students: dict[str, Student]
 
 
@@ -103,6 +111,7 @@ def run_study(
     ``table`` is one more file for the Markdown table; whether it can be written is tried before anything runs.
     """
     from stillwise.evaluate.study import study_markdown
+    from stillwise.evaluate.study_views import shown
 
     path = find_study(name)
     if table:
@@ -121,6 +130,7 @@ def run_study(
         return _finished(*run_board(board, out, f"stillwise study {path.stem}", options), table)
     study = read_study(path)
     rows: dict[str, list[dict[str, Any]]] = {student: [] for student in study.students}
+    held: dict[str, dict[str, Any]] = {}
     for seed in range(seeds or study.seeds):
         steps: dict[str, int] = {}
         for label, student in study.students.items():
@@ -128,8 +138,10 @@ def run_study(
             metrics = _one(study, label, student, seed, steps, options)
             steps[label] = _total_steps(metrics)
             rows[label].append(metrics["evaluation"][student.measure])
+            held.setdefault(label, metrics)
     command = f"stillwise study {path.stem}"
     markdown = study_markdown(rows, reference=study.reference, title=study.about, command=command)
+    markdown = "\n\n".join([markdown.rstrip("\n"), *shown(study.show, rows, held)]) + "\n"
     write_json(out / "study.json", rows)
     write_text(out / "study.md", markdown)
     return _finished(markdown, rows, table)
@@ -168,8 +180,6 @@ def _check_table(table: Path) -> None:
 
 
 def _one(study: Study, label: str, student: Student, seed: int, steps: Mapping[str, int], options: Options) -> dict[str, Any]:
-    from dataclasses import replace
-
     changes = {**study.set, **student.set}
     if student.matched_to:
         changes["train.steps"] = steps[student.matched_to]
@@ -182,7 +192,10 @@ def _one(study: Study, label: str, student: Student, seed: int, steps: Mapping[s
 def _loaded(study: Study, student: Student, changes: Mapping[str, Any]) -> Loaded:
     path = find_recipe(student.recipe)
     overrides = [Override(key, value, "study") for key, value in changes.items()]
-    return load(path, find_binding(path.stem, study.binding), overrides)
+    found = load(path, find_binding(path.stem, study.binding), overrides)
+    roles = {**found.binding.roles, **student.roles}
+    changed = {"roles": roles, "problems": student.problems or found.binding.problems}
+    return replace(found, binding=found.binding.model_copy(update=changed))
 
 
 def _total_steps(metrics: Mapping[str, Any]) -> int:

@@ -68,3 +68,19 @@ def test_a_table_that_cannot_be_written_is_refused_before_the_run(toy: Toy, tmp_
     with pytest.raises(UserError, match="at least 1"):
         run_study(str(study(toy)), out, seeds=0)
     assert not out.exists()
+
+
+def test_a_student_may_have_problems_and_models_of_its_own(toy: Toy, tmp_path: Path) -> None:
+    fewer = toy.folder / "fewer.jsonl"
+    fewer.write_text("".join(toy.problems.read_text().splitlines(keepends=True)[:4]))
+    line = f"  Fewer: {{recipe: {toy.recipe}, problems: {{kind: file, path: '{fewer}'}}, roles: {{student: 'micro:base'}}}}\n"
+    path = study(toy, **{"seeds: 2": "seeds: 1\nshow: [tokens_by_level]"})
+    path.write_text(path.read_text() + line)
+    out = tmp_path / "study"
+    found = run_study(str(path), out, threads=1, progress="quiet")
+    asked = [json.loads(p.read_text())["facts"]["traces"] for p in (out / "work" / "traces").glob("*/done.json")]
+    assert len(asked) == 2
+    assert min(asked) < max(asked)
+    revisions = {name: runs[0]["revision"] for name, runs in found.metrics.items()}
+    assert revisions["Fewer"] != revisions["Both"]
+    assert "## same: tokens per answer by level" in found.markdown
