@@ -115,8 +115,11 @@ def test_every_part_stands_on_its_arrows_page(folder: str) -> None:
 
 
 def test_generated_parts_are_current() -> None:
-    stale = [str(path) for path, text in generated().items() if path.read_text(encoding="utf8") != text]
+    wanted = generated()
+    stale = [str(path) for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf8") != text]
     assert not stale, "run: make docs"
+    pages = [path for ending in ("md", "svg") for path in (ROOT / "docs" / "recipes").glob(f"*.{ending}")]
+    assert not set(pages) - set(wanted), "pages of recipes that are no more"
 
 
 def test_benchmarks_of_the_readme_exist() -> None:
