@@ -54,8 +54,9 @@ class Competence(Scheduler):
 
     def competence(self, time: float) -> float:
         """Competence after this share of the lessons."""
-        floor = self.start**self.root
-        return min(1.0, (min(1.0, time / self.pace) * (1 - floor) + floor) ** (1 / self.root))
+        floor = pow(self.start, self.root)
+        reached: float = pow(min(1.0, time / self.pace) * (1 - floor) + floor, 1 / self.root)
+        return min(1.0, reached)
 
     def _key(self, one: Taken) -> tuple[bool, float, str, str]:
         value = difficulty(one[0], self.by)

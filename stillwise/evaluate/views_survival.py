@@ -16,7 +16,7 @@ def survival_tables(metrics: Metrics) -> list[Table]:
         return []
     body = [
         [row["step"], row["does"], *(f"{row[key]:,}" for key in ("traces", "problems", "kept_traces", "kept_problems")),
-         percent(row["share"])]  # type: ignore[literal-required]
+         percent(row["share"])]
         for row in found["stages"]
     ]  # fmt: skip
     note = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -44,7 +45,10 @@ def seen(part: Stages | Competence, rows: list[Row], seed: int = 0) -> list[str]
     return [lesson.trace_id for lesson in part.schedule(rows, seed)]
 
 
-LABELLED = [row(i, labels=float(i % 3), cd=float(i % 10), **({"more": 0.0} if i < 9 else {})) for i in range(30)]
+LABELLED = [
+    replace(one, scores={"labels": i % 3, "cd": i % 10, **({"more": 0.0} if i < 9 else {})})
+    for i, one in enumerate(map(row, range(30)))
+]
 
 
 @pytest.mark.parametrize(
