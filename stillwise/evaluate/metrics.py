@@ -115,6 +115,13 @@ def best_of_n(rows: Sequence[Measured]) -> dict[str, Estimate]:
     }
 
 
+def mean_scores(rows: Sequence[Measured]) -> dict[str, Estimate]:
+    """By score, the mean over problems of the mean over their samples that have it."""
+    groups, names = by_problem(rows).values(), sorted({name for row in rows for name in row.scores})
+    held = {name: [[row.scores[name] for row in group if name in row.scores] for group in groups] for name in names}
+    return {name: estimate([sum(each) / len(each) for each in found if each], share=False) for name, found in held.items()}
+
+
 def rule_shares(rows: Sequence[Measured]) -> dict[str, Estimate]:
     """By the rule that found the answer (``none`` where none did): the mean over problems of its share of samples."""
     rules = sorted({row.rule or "none" for row in rows})
@@ -143,6 +150,7 @@ def measure_group(rows: Sequence[Measured]) -> Measurement:
         maj_at_k=all_majority_at_k(groups.values()),
         maj_ties=sum(map(is_tied, groups.values())),
         best_of_n=best_of_n(rows),
+        mean_scores=mean_scores(rows),
         tokens=lengths(rows),
         truncated_rate=rate(rows, Outcome.TRUNCATED),
         no_answer_rate=rate(rows, Outcome.UNDECIDED),

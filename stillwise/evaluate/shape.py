@@ -95,6 +95,8 @@ class Measurement(TypedDict):
     """The same with k of the samples, the mean over subsets (all, or 256 drawn ones)."""
     maj_ties: int
     """Problems whose vote was tied."""
+    mean_scores: NotRequired[dict[str, Estimate]]
+    """By score, the mean over problems."""
     best_of_n: dict[str, Estimate]
     """By score: share of problems whose sample with the highest score is right (ties go to the earliest sample); under the
     name with ``(lowest)`` the same for the lowest score."""
@@ -232,6 +234,16 @@ class StageSection(TypedDict):
     """Of the chosen answers, in nats per token, at the ``first`` and ``last`` step and where it was ``lowest``."""
     pair_curve: NotRequired[list[list[float]]]
     """[optimiser step, log-probability of the chosen, of the rejected answers in nats per token], at most 200 points."""
+    groups: NotRequired[int]
+    """Groups of answers to one problem that a policy drew; of these ``flat_groups`` had no spread and taught nothing."""
+    flat_groups: NotRequired[int]
+    answers: NotRequired[int]
+    """Answers that a policy drew; ``unscored`` of them had no reward."""
+    unscored: NotRequired[int]
+    policy_curves: NotRequired[dict[str, list[list[float]]]]
+    """By figure (reward, each reward's own, tokens, kl, …) [optimiser step, mean of that step's answers]."""
+    held_out: NotRequired[dict[str, Any]]
+    """How good a reward model is on problems held out: mae, spearman, calibration, or accuracy on pairs."""
     curve: list[list[float]]
     """[optimiser step, loss], at most 200 points."""
 

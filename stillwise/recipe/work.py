@@ -96,7 +96,7 @@ class Work:
             callers=callers,
             graders=self.graders,
             progress=self.progress,
-            folders=self._folders(step) if step.arrow in ("train", "score") else {},
+            folders=self._folders(step) if step.arrow in ("train", "score", "evaluate") else {},
             scores={name: self.scores(name) for name in scores_of(step.part)},
         )
 

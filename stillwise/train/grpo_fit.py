@@ -21,6 +21,7 @@ from stillwise.models.reward import forget_reward_models
 from stillwise.records import Finish, Sampling, derive_seed
 from stillwise.train import folder, loop, processes
 from stillwise.train.fit import figures, fitted, load_student, require_rows
+from stillwise.train.flops import Size
 from stillwise.train.grpo import GRPO
 from stillwise.train.grpo_draw import Answer, Drawer, Prompt, prompts
 from stillwise.train.losses.cross_entropy import token_logprobs
@@ -33,7 +34,7 @@ from stillwise.train.signals.source import check_head
 if TYPE_CHECKING:
     from torch import Tensor
 
-COUNTS = ("groups", "flat_groups", "refilled", "answers", "unscored")
+COUNTS = ("groups", "flat_groups", "refilled", "answers", "unscored", "learnt_tokens")
 """Figures of a step that add up over steps."""
 
 
@@ -135,6 +136,7 @@ class GroupCost(loop.Cost):
         asked = [self.prompts[row.id] for rows in step for row in rows if row.weight > 0]
         groups = self._groups(model, asked, number)
         rows = self._rows([group for group in groups if not flat(group.rewards)])
+        self.seen["learnt_tokens"] = float(sum(row.num_learnt for row in rows))
         spare = [replace(row, start=len(row.ids) - 1, weight=0.0) for row in step[0][:1]]
         lengths = [len(row.ids) for row in rows]
         packs = filled(lengths, range(len(rows)), self.part.micro_batch_tokens if self.part.packing else 1)
@@ -250,7 +252,7 @@ class GroupCost(loop.Cost):
         if self.part.updates == 1:
             return mine_S.detach()
         lengths = [row.num_learnt for row in rows]
-        for row, own in zip(rows, torch.split(mine_S.detach(), lengths), strict=True):  # type: ignore[no-untyped-call]
+        for row, own in zip(rows, torch.split(mine_S.detach(), lengths), strict=True):
             if self.taught[row.id].old is None:
                 self.taught[row.id].old = own.tolist()
         return torch.cat([mine_S.new_tensor(self.taught[row.id].old) for row in rows])
@@ -258,6 +260,11 @@ class GroupCost(loop.Cost):
     def _advantages(self, rows: Sequence[Row], pack: Pack) -> Tensor:
         values = [value for row in rows for value in [self.taught[row.id].advantage] * row.num_learnt]
         return pack.weights_S.new_tensor(values)
+
+    def operations(self, size: Size, rows: Sequence[Row]) -> float:
+        """Drawing the answers, once for all updates, and the reference's pass; what rewards compute is not counted."""
+        once = size.forward(len(row.ids) for row in rows if row.weight > 0)
+        return once / self.part.updates + (once if self.reference is not None else 0.0)
 
     def beside(self) -> Mapping[str, float]:
         """Rewards, lengths and counts of the answers that the step learnt from."""
@@ -307,8 +314,10 @@ def told(points: Sequence[loop.Point]) -> dict[str, Any]:
     """Counts over the whole training, and a curve of each other figure: [step, value] pairs."""
     curves = sorted({name for point in points for name in point.figures if name not in COUNTS})
     thin = points[:: max(1, len(points) // 200)]
+    counts = {name: int(sum(point.figures.get(name, 0) for point in points)) for name in COUNTS}
     return {
-        **{name: int(sum(point.figures.get(name, 0) for point in points)) for name in COUNTS},
+        **counts,
+        "supervised_tokens": counts["learnt_tokens"],
         "policy_curves": {name: [[p.step, p.figures[name]] for p in thin if name in p.figures] for name in curves},
     }
 
