@@ -30,6 +30,16 @@ class Lora(Fields):
     """Adds the adapter to the weights at the end and saves those; otherwise the adapter is saved beside its base's address."""
 
 
+class Across(Fields):
+    """How a student is compared with a teacher of another tokenizer."""
+
+    kind: Literal["alm", "uld"] = "alm"
+    """``alm``: the likelihoods of equal stretches of text (arXiv 2503.20083); ``uld``: sorted probabilities where both have
+    read the same bytes (arXiv 2402.12030)."""
+    temperature: float = Field(default=100.0, gt=0)
+    """Of ``alm``: likelihoods are compared to the power of 1 / temperature, and the loss is multiplied by it again."""
+
+
 class Fit(Fields):
     """How long, in which order and how fast a student is trained."""
 

@@ -19,7 +19,7 @@ from stillwise.parts import Role
 from stillwise.records import derive_seed
 from stillwise.train import folder, loop
 from stillwise.train.excerpt import supervised
-from stillwise.train.fields import Fit, Optimiser, Supervised
+from stillwise.train.fields import Across, Fit, Optimiser, Supervised
 from stillwise.train.fit import figures, fitted, load_student, planned, require_rows
 from stillwise.train.flops import Size, size_of_model
 from stillwise.train.losses.head import Head, weighted_sum
@@ -67,6 +67,8 @@ class WhiteBox(Trainer, Fit, Supervised):
     on_policy: float = Field(default=0.0, ge=0, le=1)
     """The probability that a step learns from the student's own answers to its prompts (GKD's lambda). Such a step has no
     cross-entropy, its divergence keeps its share, and it is divided by the number of generated tokens."""
+    across: Across | None = None
+    """For a teacher with another tokenizer: what is compared in place of the divergence over tokens (``{kind: alm}``)."""
     rollout_temperature: float = Field(default=1.0, gt=0)
     """At which the student's own answers are drawn."""
     max_rollout_tokens: int = Field(default=1024, ge=1)
@@ -78,20 +80,34 @@ class WhiteBox(Trainer, Fit, Supervised):
             raise ValueError("on_policy learns from whole answers of the student; leave keep and span_weights as they are")
         return self
 
+    @model_validator(mode="after")
+    def _one_comparison(self) -> Self:
+        if self.across and (self.top_k or self.on_policy or self.signals == "cached" or self.keep < 1):
+            raise ValueError("across compares whole live distributions on whole rows; leave top_k, signals, on_policy and keep")
+        return self
+
     def train(self, examples: Sequence[Example], student: Path, out: Path, tools: Tools) -> Mapping[str, Any]:
         """Writes the student, float32, at ``out`` and returns what `sft` does, and both parts of the loss."""
         with folder.quiet():
             tokenizer = folder.load_tokenizer(student)
+            if self.across is not None:
+                from stillwise.train.across import train_across
+
+                return train_across(self, self.across, self._folder(tools), examples, student, out, tools)
             teacher = self._teacher(tools, tokenizer)
             return train_with(self, teacher, examples, student, out, tools)
 
-    def _teacher(self, tools: Tools, tokenizer: Any) -> TeacherSignal:
+    def _folder(self, tools: Tools) -> Path:
         path = tools.folders.get(self.teacher)
         if path is None:
             raise UserError(
                 f"the teacher role {self.teacher!r} needs a local model here (a transformers folder or a hub id): "
                 "a server does not give whole distributions"
             )
+        return path
+
+    def _teacher(self, tools: Tools, tokenizer: Any) -> TeacherSignal:
+        path = self._folder(tools)
         if self.signals == "cached" and self.top_k is None:
             raise UserError("cached signals hold a top k: set top_k on the trainer (64 is a good start)")
         if self.signals == "cached" and self.on_policy:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from stillwise.errors import StillwiseError, UserError
 from stillwise.models.weights import folder_digest
 from stillwise.records import digest
-from stillwise.train import folder
+from stillwise.train import folder, processes
 from stillwise.train.losses.divergence import log_probs
 from stillwise.train.losses.head import BLOCK_ELEMENTS, Head, slices
 from stillwise.train.losses.mix import Hidden
@@ -81,7 +81,7 @@ def origin_of(teacher: Path, student: Any) -> Origin:
     if tokenizer_digest(own) != tokenizer_digest(student):
         raise UserError(
             f"the teacher {teacher} and the student have different tokenizers ({len(own)} and {len(student)} tokens): the same "
-            "ids mean different text to them; use a teacher of the student's family, or a loss across tokenizers"
+            "ids mean different text to them; use a teacher of the student's family, or set across: {kind: alm} on the trainer"
         )
     return Origin(
         tokenizer=tokenizer_digest(student),
@@ -99,7 +99,7 @@ class Live:
         self.origin = origin_of(teacher, student)
         self.k = k
         register_attention()
-        self.model = _frozen(folder.load_model(teacher, None))
+        self.model = _frozen(folder.load_model(teacher, None)).to(processes.device())
         self.packed = bool(getattr(self.model, "_supports_attention_backend", False))
         if self.packed:
             self.model.set_attn_implementation(ATTENTION)
