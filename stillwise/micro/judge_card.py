@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-if TYPE_CHECKING:
-    from stillwise.micro.judge_measure import Agreement, Real
+from stillwise.micro.judging import Rubric
 
 _HEAD = """# The micro judge
 
@@ -39,8 +39,40 @@ mark with the trace's characters: what a ruler reaches. “Length held fixed” 
 """
 _ANSWERS = """### Answers of the other micro models
 
-Held-out problems of the main family. A cell is the mean verbosity · cognitive difficulty · difficulty (0 to 2) · fit.
+Held-out problems of the main family. A cell is the mean verbosity · cognitive difficulty · difficulty (0 to 2) · fit, and the
+answers' mean length in characters.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """One rubric on held-out traces."""
+
+    rubric: Rubric
+    n: int
+    unread: int
+    error: float
+    """Mean absolute."""
+    exact: float
+    rank: float
+    """Spearman's, judgement against mark."""
+    best: float
+    """Spearman's of the facts without noise against the mark: what a perfect judge reaches."""
+    mark_length: float
+    judgement_length: float
+    given_length: float
+    """Partial rank correlation of judgement and mark, length held fixed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Real:
+    """What the judge says of one paradigm's answers at one level: mean marks, and the answers' mean length in characters."""
+
+    paradigm: str
+    level: int
+    means: dict[str, float]
+    unread: int
+    length: float
 
 
 def write(
@@ -99,7 +131,7 @@ def _outputs(outputs: Sequence[Real]) -> str:
 
 def _cell(one: Real) -> list[str]:
     names = ("verbosity", "cognitive_difficulty", "difficulty", "verbosity_fit")
-    return [f"{one.means[name]:.1f}" for name in names]
+    return [*(f"{one.means[name]:.1f}" for name in names), f"{one.length:.0f} chars"]
 
 
 def _claims(checked: Sequence[tuple[str, str, bool]]) -> str:

@@ -14,13 +14,13 @@ import argparse
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from stillwise.micro import corpus, families, judge_card, judge_corpus, judging
+from stillwise.micro.judge_card import Agreement, Real
 from stillwise.micro.judging import RUBRICS, Judged, Rubric
 from stillwise.micro.paradigms import PARADIGMS, Job, answer_all
 from stillwise.micro.sampler import sample
@@ -69,26 +69,6 @@ def judgements(folder: Path, asked: Sequence[tuple[Rubric, Judged]]) -> list[int
     return [int(one[1]) if one else None for one in found]
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """One rubric on held-out traces."""
-
-    rubric: Rubric
-    n: int
-    unread: int
-    error: float
-    """Mean absolute."""
-    exact: float
-    rank: float
-    """Spearman's, judgement against mark."""
-    best: float
-    """Spearman's of the facts without noise against the mark: what a perfect judge reaches."""
-    mark_length: float
-    judgement_length: float
-    given_length: float
-    """Partial rank correlation of judgement and mark, length held fixed."""
-
-
 def agreement(folder: Path, rubric: Rubric, count: int, seed: int) -> Agreement:
     """How far the judge agrees with the marks of held-out traces, and with their length."""
     rng = Random(f"measure {seed} {rubric}")
@@ -112,17 +92,6 @@ def agreement(folder: Path, rubric: Rubric, count: int, seed: int) -> Agreement:
         judgement_length=spearman(judged, length),
         given_length=partial(judged, wanted, length),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Real:
-    """What the judge says of one paradigm's answers at one level: mean marks, and the answers' mean length in characters."""
-
-    paradigm: str
-    level: int
-    means: dict[str, float]
-    unread: int
-    length: float
 
 
 def real(root: Path, count: int, seed: int, processes: int) -> tuple[list[Real], dict[str, float]]:
