@@ -8,6 +8,9 @@ from typing import Any
 
 from stillwise.micro.judging import Rubric
 
+STAGES = ("clerk", "judge")
+"""Of the judge's training, each from the one before."""
+
 _HEAD = """# The micro judge
 
 A tiny Qwen3 model (4 layers, width 128) that answers the packaged rubrics `verbosity`, `cognitive_difficulty`, `difficulty` and
@@ -80,16 +83,19 @@ def write(
     outputs: Sequence[Real],
     lengths: Mapping[str, float],
     checked: Sequence[tuple[str, str, bool]],
-    spent: Mapping[str, Any],
+    spent: Mapping[str, Mapping[str, Any]],
     size: int,
     command: str,
 ) -> str:
     """The whole card, in Markdown."""
+    total = {
+        key: sum(spent[stage][key] for stage in STAGES if stage in spent) for key in ("tokens", "learnt_tokens", "seconds")
+    }
     parts = [
         _HEAD,
         "## Training\n\n`python -m stillwise.micro.build --out DIR --only judge` rebuilds it from seeds: "
-        f"{spent['tokens']:,} tokens ({spent['learnt_tokens']:,} learnt), {spent['seconds'] / 60:.1f} minutes of one core, "
-        f"{size / 1e6:.2f} MB in bf16.\n",
+        f"{total['tokens']:,.0f} tokens ({total['learnt_tokens']:,.0f} learnt),\n{total['seconds'] / 60:.1f} minutes of a shared "
+        f"core; {size / 1e6:.2f} MB in bf16.\n",
         f"## Measured\n\n`python -m stillwise.micro.judge_measure {command}`\nprinted this card. Greedy judgements.\n",
         "### Held-out traces with known facts\n",
         _agreement(agreed),

@@ -23,7 +23,10 @@ PROMPTS = Path(__file__).parents[1] / "score" / "prompts"
 """The rubrics are data of the package; no code of that folder is needed."""
 VERSION = 1
 VOCABULARY = 1024
-SHARES: dict[Rubric, float] = {"verbosity": 0.27, "cognitive_difficulty": 0.25, "difficulty": 0.22, "verbosity_fit": 0.26}
+SHARES = (0.28, 0.28, 0.24, 0.2)
+"""Of the rubrics, in their order."""
+LAST = (0.22, 0.22, 0.18, 0.38)
+"""The same at the end: fit rests on all that the others rest on, and on their difference."""
 LEVELS = (0.2, 0.2, 0.2, 0.2, 0.2)
 TRANSFER = 0.25
 """Share of the family with brackets."""
@@ -81,11 +84,11 @@ def traces(seed: int, split: str = "train") -> Iterator[Judged]:
         yield judging.judged(problem, judging.manner(rng), rng)
 
 
-def judge_rows(seed: int) -> Iterator[Row]:
+def judge_rows(seed: int, shares: tuple[float, ...] = SHARES) -> Iterator[Row]:
     """One rubric for each trace, with a noisy mark."""
     rng = Random(f"judge {seed}")
     for judged in traces(seed):
-        rubric = rng.choices(RUBRICS, [SHARES[name] for name in RUBRICS])[0]
+        rubric = rng.choices(RUBRICS, shares)[0]
         text = answer(rubric, judged, judging.mark(rubric, judged.facts, rng))
         yield Row(corpus.prompt(question(rubric, judged, rng.choice(STUDENTS))), [(text, True)])
 

@@ -151,7 +151,7 @@ def main() -> None:
         return
     agreed = [agreement(options.models / "judge", rubric, options.count, options.seed) for rubric in RUBRICS]
     outputs, lengths = real(options.models, options.real, options.seed, options.threads)
-    spent = json.loads((options.models / "training.json").read_text())["judge"]
+    spent = json.loads((options.models / "training.json").read_text())
     size = sum(file.stat().st_size for file in (options.models / "judge").iterdir())
     command = f"--count {options.count} --real {options.real} --seed {options.seed}"
     text = judge_card.write(agreed, outputs, lengths, claims(outputs), spent, size, command)
