@@ -15,6 +15,8 @@ from pydantic import Field, model_validator
 
 from stillwise.arrows import Divergence, Example, Tools, Trainer
 from stillwise.errors import UserError
+from stillwise.models.http_spec import HTTP_SCHEMES
+from stillwise.models.open import split_binding
 from stillwise.parts import Role
 from stillwise.records import derive_seed
 from stillwise.train import folder, loop
@@ -24,7 +26,7 @@ from stillwise.train.fit import figures, fitted, load_student, planned, require_
 from stillwise.train.flops import Size, size_of_model
 from stillwise.train.losses.head import Head, weighted_sum
 from stillwise.train.losses.mix import Matching, mixed_of
-from stillwise.train.losses.topk import Support
+from stillwise.train.losses.topk import Support, TopK, moved
 from stillwise.train.moments import moments
 from stillwise.train.packing import Pack, hidden_states
 from stillwise.train.render import Row, end_token
@@ -47,7 +49,7 @@ class WhiteBox(Trainer, Fit, Supervised):
     student: Role = "student"
     """The role whose weights are trained."""
     teacher: Role = "reasoner"
-    """The role whose distributions are matched: a local model."""
+    """The role whose distributions are matched: a local model, or (with a top k) a server that scores prompts."""
     divergence: Divergence = Field(default="forward_kl", validate_default=True)
     """How the two distributions are compared."""
     share: float = Field(default=0.5, ge=0, le=1)
@@ -61,7 +63,8 @@ class WhiteBox(Trainer, Fit, Supervised):
     support: Support = "tail_bucket"
     """What is compared over the top k; see the page on losses."""
     signals: Literal["live", "cached"] = "live"
-    """`cached` asks the teacher once, before the first step, and reads from disk in every epoch (needs a top k)."""
+    """``live`` asks the teacher, local or served, for every pass; ``cached`` asks it once, before the first step, and reads
+    from disk in every epoch (needs a top k)."""
     optimiser: Optimiser = "fresh"
     """``kept``: each stage goes on with the moments of AdamW of the stage before; ``fresh``: each begins with none."""
     on_policy: float = Field(default=0.0, ge=0, le=1)
@@ -101,18 +104,24 @@ class WhiteBox(Trainer, Fit, Supervised):
         path = tools.folders.get(self.teacher)
         if path is None:
             raise UserError(
-                f"the teacher role {self.teacher!r} needs a local model here (a transformers folder or a hub id): "
-                "a server does not give whole distributions"
+                f"the teacher role {self.teacher!r} needs a local model here (a transformers folder or a hub id), or a server "
+                "that scores prompts (vLLM) and a top_k"
             )
         return path
 
     def _teacher(self, tools: Tools, tokenizer: Any) -> TeacherSignal:
-        path = self._folder(tools)
         if self.signals == "cached" and self.top_k is None:
             raise UserError("cached signals hold a top k: set top_k on the trainer (64 is a good start)")
         if self.signals == "cached" and self.on_policy:
             raise UserError("the student's own answers are new in every step, so no signals can be cached; set signals: live")
-        return Live(path, tokenizer, self.top_k)
+        binding = tools.site.models.get(self.teacher, "")
+        if self.teacher not in tools.folders and split_binding(binding)[0] in HTTP_SCHEMES:
+            from stillwise.train.signals.served import served
+
+            if self.top_k is None:
+                raise UserError("a server gives its likeliest tokens only: set top_k on the trainer (20, or what it allows)")
+            return served(binding, tokenizer, self.top_k)
+        return Live(self._folder(tools), tokenizer, self.top_k)
 
     def rollouts(self, tokenizer: Any, seed: int) -> Rollouts | None:
         """How the student's own answers are drawn, or None where no step is on-policy."""
@@ -220,7 +229,9 @@ class MixedCost(loop.Cost):
         import torch
 
         head = Head.of(model, self.vocab)
-        loss = mixed_of(pack.targets_S, self.teacher.signals(rows), self.matching)
+        heard = self.teacher.signals(rows)
+        heard = moved(heard, pack.targets_S.device) if isinstance(heard, TopK) else heard
+        loss = mixed_of(pack.targets_S, heard, self.matching)
         own = self.current[0] in self.drawn
         weights_S2 = torch.stack([(0 if own else 1 - self.share) * pack.weights_S, self.share * pack.weights_S], dim=-1)
         total, values_S2 = weighted_sum(hidden_states(model, pack), head, loss, weights_S2)

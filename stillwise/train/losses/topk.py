@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +40,12 @@ class TopK:
         """The same of some of the tokens."""
         sampled_N = None if self.sampled_N is None else self.sampled_N[part]
         return TopK(self.ids_NK[part], self.logprobs_NK[part], self.log_tail_N[part], sampled_N)
+
+
+def moved(top: TopK, device: Any) -> TopK:
+    """The same on a device: caches and servers answer on the CPU."""
+    sampled_N = None if top.sampled_N is None else top.sampled_N.to(device)
+    return TopK(top.ids_NK.to(device), top.logprobs_NK.to(device), top.log_tail_N.to(device), sampled_N)
 
 
 def log1mexp(log_mass: Tensor) -> Tensor:

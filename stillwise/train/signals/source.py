@@ -6,6 +6,7 @@ Dimensions: S supervised positions of all rows in their order, K kept ids, H the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -77,18 +78,23 @@ def template_digest(tokenizer: Any) -> str:
 
 def origin_of(teacher: Path, student: Any) -> Origin:
     """The origin of a local teacher's signals on rows of this student's tokenizer; refused where the two tokenizers differ."""
-    own = folder.load_tokenizer(teacher)
-    if tokenizer_digest(own) != tokenizer_digest(student):
-        raise UserError(
-            f"the teacher {teacher} and the student have different tokenizers ({len(own)} and {len(student)} tokens): the same "
-            "ids mean different text to them; use a teacher of the student's family, or set across: {kind: alm} on the trainer"
-        )
+    check_tokenizers(teacher, student)
     return Origin(
         tokenizer=tokenizer_digest(student),
         template=template_digest(student),
         revision=folder_digest(teacher),
         vocab=len(student),
     )
+
+
+def check_tokenizers(teacher: Path, student: Any) -> None:
+    """Refuses a teacher whose token ids mean other text than the student's."""
+    own = folder.load_tokenizer(teacher)
+    if tokenizer_digest(own) != tokenizer_digest(student):
+        raise UserError(
+            f"the teacher {teacher} and the student have different tokenizers ({len(own)} and {len(student)} tokens): the same "
+            "ids mean different text to them; use a teacher of the student's family, or set across: {kind: alm} on the trainer"
+        )
 
 
 class Live:
@@ -167,9 +173,12 @@ Scored = Sequence[Sequence[tuple[int, float]]]
 class Served:
     """Signals of a server that scores token ids: top-k log-probabilities of every prompt token."""
 
-    def __init__(self, origin: Origin, score: Callable[[Sequence[int], int], Scored], k: int) -> None:
-        """``score`` sends a row's ids and k to the server; log-probabilities have to be raw (before any temperature)."""
-        self.origin, self.score, self.k = origin, score, k
+    def __init__(self, origin: Origin, score: Callable[[Sequence[int], int], Scored], k: int, workers: int = 1) -> None:
+        """``score`` sends a row's ids and k to the server; log-probabilities have to be raw (before any temperature).
+
+        ``workers`` rows are asked for at once.
+        """
+        self.origin, self.score, self.k, self.workers = origin, score, k, workers
 
     def signals(self, rows: Sequence[Row]) -> TopK:
         """The top k (S, K); the tail is what is missing to 1."""
@@ -177,7 +186,8 @@ class Served:
 
         from stillwise.train.losses.topk import log1mexp
 
-        found = [(place, token) for row in rows for place, token in self._places(row)]
+        with ThreadPoolExecutor(max_workers=min(self.workers, len(rows))) as pool:
+            found = [pair for places in pool.map(self._places, rows) for pair in places]
         logprobs_NK = torch.tensor([[logprob for _, logprob in place[: self.k]] for place, _ in found])
         return TopK(
             ids_NK=torch.tensor([[token for token, _ in place[: self.k]] for place, _ in found]),
