@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from stillwise.arrows import Ban
 from stillwise.errors import UserError
+from stillwise.models.spellings import spelled
 from stillwise.records import THINK_CLOSE, THINK_OPEN
 
 if TYPE_CHECKING:
@@ -257,13 +258,6 @@ class ThoughtGuard:
         if max(opened, closed) >= 0:
             self.inside = opened > closed
         self.tail = text[-_TAG_BYTES:]
-
-
-def spelled(tokenizer: Any, words: Sequence[str]) -> list[tuple[int, ...]]:
-    """Token sequences of each word as given, lower, capitalised and upper case, with and without a leading space."""
-    forms = [form for word in words for form in (word, word.lower(), word.capitalize(), word.upper())]
-    texts = dict.fromkeys(lead + form for form in forms for lead in ("", " "))
-    return list(dict.fromkeys(tuple(tokenizer.encode(text, add_special_tokens=False)) for text in texts))
 
 
 @dataclass

@@ -16,7 +16,7 @@ from stillwise.arrows import Request
 from stillwise.errors import UserError
 from stillwise.models.http_render import Rendering
 from stillwise.models.http_spec import Teacher
-from stillwise.models.http_wire import NEUTRAL, Dialect, shaped, spelling_variants
+from stillwise.models.http_wire import NEUTRAL, Dialect, bad_words, shaped
 from stillwise.records import THINK_OPEN
 
 QUESTION = "Write the numbers from one to ten in words, then add up all of them."
@@ -250,14 +250,14 @@ class Probe:
         targets = _plain_words(_text(self._plain) or "")
         if not targets:
             return
-        if await self._obeys(targets, bad_words=spelling_variants(targets)):
+        if await self._obeys(targets, bad_words=bad_words(targets, self.dialect.server, self.rendering)):
             self._learn("ban", "approximate: bad_words in their usual spellings, every output scanned", ban="bad_words")
         elif self.rendering is not None and self.dialect.generation_config:
             self._learn(
                 "ban", "approximate: bad_words_ids of the usual spellings, every output scanned", ban="generation_config"
             )
         elif self.rendering is not None:
-            ids = {ids[0] for ids in self.rendering.spellings(targets) if len(ids) == 1}
+            ids = {ids[0] for ids in self.rendering.spelled(targets) if len(ids) == 1}
             if ids and await self._obeys(targets, logit_bias=dict.fromkeys(map(str, sorted(ids)), -100)):
                 self._learn("ban", "approximate: logit_bias of single tokens, every output scanned", ban="logit_bias")
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from stillwise.arrows import Ask
 from stillwise.errors import UserError
-from stillwise.models.bans import spelled
 from stillwise.models.opening import rendered
+from stillwise.models.spellings import spellings
 from stillwise.records import THINK_CLOSE, THINK_OPEN
 
 
@@ -20,6 +20,7 @@ class Rendering:
     """Renders asks as the served model's own template does."""
 
     folder: Path
+    _spellings: dict[tuple[str, ...], list[str]] = field(default_factory=dict, compare=False)
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -42,9 +43,16 @@ class Rendering:
         """Tokens of a text, no special ones added."""
         return len(self.tokenizer.encode(text, add_special_tokens=False))
 
-    def spellings(self, words: tuple[str, ...]) -> list[tuple[int, ...]]:
+    def spellings(self, words: tuple[str, ...]) -> list[str]:
+        """The words' usual spellings."""
+        if words not in self._spellings:
+            self._spellings[words] = spellings(self.tokenizer, words)
+        return self._spellings[words]
+
+    def spelled(self, words: tuple[str, ...]) -> list[tuple[int, ...]]:
         """Token sequences of the words' usual spellings."""
-        return spelled(self.tokenizer, words)
+        texts = self.spellings(words)
+        return list(dict.fromkeys(tuple(self.tokenizer.encode(text, add_special_tokens=False)) for text in texts))
 
     @cached_property
     def tags_survive(self) -> bool:

@@ -16,6 +16,7 @@ from stillwise.errors import UserError
 from stillwise.models.bans import banned_words_in
 from stillwise.models.http_render import Rendering
 from stillwise.models.opening import answer_start
+from stillwise.models.spellings import spelling_variants
 from stillwise.records import THINK_CLOSE, THINK_OPEN, Finish, Sampling
 
 NEUTRAL: dict[str, float] = {"min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
@@ -49,10 +50,11 @@ class Dialect:
     """What was found, in words, for the report."""
 
 
-def spelling_variants(words: tuple[str, ...]) -> list[str]:
-    """Each word as given, lower, capitalised and upper, with and without a leading space: what ``bad_words`` gets."""
-    forms = [form for word in words for form in (word, word.lower(), word.capitalize(), word.upper())]
-    return list(dict.fromkeys(lead + form for form in forms for lead in ("", " ")))
+def bad_words(words: tuple[str, ...], server: str, rendering: Rendering | None) -> list[str]:
+    """The words' usual spellings as a server wants them; with a tokenizer also those that it joins to what follows."""
+    found = rendering.spellings(words) if rendering else spelling_variants(words)
+    # vLLM adds the leading space itself, and bears only so many.
+    return [text for text in found if not text.startswith(" ")] if server.startswith("vllm") else found
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class Wire:
         if ban.scope != "generation":
             raise UserError(f"the server of {self.model} can ban words everywhere only; set scope: generation")
         if self.dialect.ban == "bad_words":
-            return {"bad_words": spelling_variants(ban.words)}
+            return {"bad_words": bad_words(ban.words, self.dialect.server, self.rendering)}
         if self.dialect.ban == "generation_config":
             return {}
         if self.dialect.ban == "logit_bias" and self.rendering is not None:
@@ -145,10 +147,10 @@ class Wire:
         )
 
     def _single_tokens(self, words: tuple[str, ...]) -> list[int]:
-        spellings = self.rendering.spellings(words) if self.rendering else []
+        spellings = self.rendering.spelled(words) if self.rendering else []
         single = [ids[0] for ids in spellings if len(ids) == 1]
         # A spelling of several tokens stays possible: the scan of the output rejects it, but a plain word must be bannable.
-        lower = self.rendering.spellings(tuple(f" {word}" for word in words)) if self.rendering else []
+        lower = self.rendering.spelled(tuple(f" {word}" for word in words)) if self.rendering else []
         if not single or not any(len(ids) == 1 for ids in lower):
             raise UserError(f"no spelling of {', '.join(words)} is a single token of {self.model}; logit_bias cannot ban them")
         return single
@@ -166,7 +168,7 @@ class Wire:
             "pad_token_id": self.rendering.end_tokens[0],
         }
         if ban is not None:
-            config["bad_words_ids"] = [list(ids) for ids in self.rendering.spellings(ban.words)]
+            config["bad_words_ids"] = [list(ids) for ids in self.rendering.spelled(ban.words)]
         return json.dumps(config)
 
     def read(self, request: Request, raw: bytes) -> Completion:

@@ -14,6 +14,7 @@ from stillwise.arrows import Ask, Ban, Request
 from stillwise.errors import UserError
 from stillwise.models.bans import Bans, Guard, State, WordAutomaton, banned_words_in
 from stillwise.models.pieces import token_pieces
+from stillwise.models.spellings import spelled, spelling_variants, spellings
 from stillwise.models.transformers import TransformersModel
 from stillwise.records import Sampling
 
@@ -165,3 +166,13 @@ def _sampled(folder: Path, ban: Ban | None) -> list[str]:
     sampling = Sampling(temperature=5.0, top_p=1.0, max_tokens=60)
     asks = [Request(ask=Ask(user=f"question {i}", ban=ban), sampling=sampling, seed=i) for i in range(90)]
     return [completion.text for completion in model.generate(asks)]
+
+
+def test_a_token_ban_knows_what_a_vocabulary_joins_to_a_word(tiny_folder: Path) -> None:
+    """A token such as ``wait,`` is a spelling too, where the vocabulary has one; an ending of its own token is none."""
+    tokenizer = TransformersModel(str(tiny_folder), threads=1, batch_tokens=8192)._tokenizer
+    plain = spellings(tokenizer, ("but",))
+    assert plain == spelling_variants(("but",))
+    tokenizer.add_tokens(["but, "])
+    assert "but, " in spellings(tokenizer, ("but",))
+    assert tuple(tokenizer.encode("but, ", add_special_tokens=False)) in spelled(tokenizer, ("but",))
