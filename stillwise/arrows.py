@@ -313,9 +313,9 @@ class Rewriter(Part):
     """A trace to an edited trace."""
 
     @property
-    def only_correct(self) -> bool:
-        """Whether a step gives it the input's correct traces alone; else all of them."""
-        return True
+    def wants(self) -> Literal["correct", "incorrect", "all"]:
+        """Which of the input's traces a step gives it."""
+        return "correct"
 
     def verifies(self, trace: Trace) -> bool:
         """Whether an edited trace is verified again by the verifier that the part holds; else it goes on without a verdict."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
-from stillwise.micro.solutions import OPENERS, REDO, Operation, answer_line, column_line, split_line
+from stillwise.micro.solutions import OPENERS, REDO, Operation, answer_line, column_line, operations, split_line
 
 VERSION = 1
 """Raised when it writes otherwise: a part of its identity."""
@@ -22,6 +22,7 @@ MEDIUM_UP_TO = 3
 """A sum of more operations is hard."""
 
 _WORK = re.compile(r"(-?\d+) ([+-]) (-?\d+)(?= =|:| ->)(.*)\Z")
+_SUM = re.compile(r"(-?\(?\d[\d ()+-]*[+-][\d ()+-]*\d\)?)\s*=?\s*\Z")
 _NUMBER = re.compile(r"-?\d+")
 _LAST = re.compile(r"(-?\d+)\.?\Z")
 _OPENERS = tuple(sorted({*OPENERS, "Wait, ", "Hmm, ", "But "}, key=len, reverse=True))
@@ -103,6 +104,16 @@ def questioned(trace: str, user: str) -> str:
     return "\n".join(f"{_piece(step, checked=False).operation.text} = ?" for step in steps)
 
 
+def corrected(trace: str, user: str) -> str:
+    """The problem worked out column by column; of the wrong answer nothing can be kept."""
+    found = _SUM.search(_between(user, "problem"))
+    if found is None:
+        raise _Unreadable("the problem is no sum")
+    done = operations(found[1])
+    lines = ["".join(text for text, _ in column_line(operation)[0]).strip() for operation in done]
+    return "\n".join([*lines, answer_line(done[-1].value)])
+
+
 _EDITS: tuple[tuple[str, Callable[[str, str], str]], ...] = (
     ("Write only the critique", criticised),
     ("following the critique", rethought),
@@ -110,6 +121,7 @@ _EDITS: tuple[tuple[str, Callable[[str, str], str]], ...] = (
     ("too hard for a student", simplified),
     ("by the template of that difficulty", fitted),
     ("write the one question that this step answers", questioned),
+    ("correct the student's own attempt", corrected),
 )
 """A phrase of each packaged prompt, and what to do."""
 

@@ -97,8 +97,9 @@ def needed_by(arrow: str, part: Part) -> Produces | None:
 
 def names_inputs(arrow: str, part: Part) -> bool:
     """Whether a part itself says which outputs it reads, so that the step needs no ``from``."""
-    named = traces_of(part) if arrow in ("select", "pair") else inputs_of(part) if arrow == "train" else ()
-    return bool(named)
+    if arrow in ("select", "pair"):
+        return bool(traces_of(part))
+    return getattr(part, "learns_from", None) == "scores" and bool(inputs_of(part))
 
 
 class Paper(Fields):

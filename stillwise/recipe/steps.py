@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -90,9 +90,10 @@ def sample(work: Work, step: Step, folder: StepFolder) -> Facts:
 
 
 def rewrite(work: Work, step: Step, folder: StepFolder) -> Facts:
-    """Edited traces of the input's correct traces, verified again by the verifier that the part holds."""
+    """Edited traces of the input's correct traces (or of those that the part wants), verified again by its verifier."""
     part, problems, source = cast(Rewriter, step.part), by_id(work.problems), cast(str, step.source)
-    traces, tools = _correct(work, source) if part.only_correct else work.traces(source), work.tools(step)
+    traces = work.traces(source) if part.wants == "all" else _with_outcome(work, source, Outcome(part.wants))
+    tools = work.tools(step)
     edited = part.rewrite_all([(problems[trace.problem_id], trace) for trace in traces], tools)
     kept = [item for item in edited if isinstance(item, Trace)]
     verifier = next((p for p in walk_parts(part) if isinstance(p, Verifier)), None)
@@ -119,8 +120,12 @@ def probe(work: Work, step: Step, folder: StepFolder) -> Facts:
 
 
 def _correct(work: Work, output: str) -> list[Trace]:
+    return _with_outcome(work, output, Outcome.CORRECT)
+
+
+def _with_outcome(work: Work, output: str, outcome: Outcome) -> list[Trace]:
     verdicts = work.verdicts(output)
-    return [t for t in work.traces(output) if t.id in verdicts and verdicts[t.id].outcome is Outcome.CORRECT]
+    return [t for t in work.traces(output) if t.id in verdicts and verdicts[t.id].outcome is outcome]
 
 
 def verify(work: Work, step: Step, folder: StepFolder) -> Facts:
@@ -294,8 +299,18 @@ def _taught(work: Work, step: Step, part: Trainer) -> Iterator[Stage]:
     """The stages of a curriculum, in their order."""
     lessons = tables.read(work.outputs[cast(str, step.source)].path / LESSONS, Lesson)
     texts = _texts(work, {lesson.trace_id for lesson in lessons})
+    mistakes = _mistakes(work, inputs_of(part))
     for name, group in groupby(lessons, key=lambda lesson: lesson.stage):
-        yield name, *_examples(work, part, list(group), texts)
+        yield name, *_examples(work, part, list(group), texts, mistakes)
+
+
+def _mistakes(work: Work, outputs: Sequence[str]) -> dict[str, list[str]]:
+    """The wrong answers of these outputs by problem, for trainers that contrast with them."""
+    found: dict[str, list[str]] = {}
+    for output in outputs:
+        for trace in _with_outcome(work, output, Outcome.INCORRECT):
+            found.setdefault(trace.problem_id, []).append(trace.text.strip())
+    return found
 
 
 def _paired(work: Work, step: Step, part: Trainer) -> Iterator[Stage]:
@@ -355,9 +370,9 @@ def _texts(work: Work, wanted: set[str]) -> dict[str, Trace]:
 
 
 def _examples(
-    work: Work, part: Trainer, lessons: Sequence[Lesson], texts: dict[str, Trace]
+    work: Work, part: Trainer, lessons: Sequence[Lesson], texts: dict[str, Trace], mistakes: Mapping[str, Sequence[str]]
 ) -> tuple[list[Example], list[Failure]]:
-    problems = by_id(work.problems)
+    problems, seen = by_id(work.problems), Counter[str]()
     groups: list[list[Example]] = []
     failures: list[Failure] = []
     for lesson in lessons:
@@ -374,7 +389,11 @@ def _examples(
         parts = [(span,) for span in learnt] if lesson.apart else [learnt]
         names = [digest(trace.id, lesson.spans, n) for n in range(len(parts))] if lesson.apart else [_name(trace, lesson)]
         held = zip(names, parts, strict=True)
-        groups.append([Example(id=n, user=user, assistant=target.strip(), weight=lesson.weight, learnt=p) for n, p in held])
+        wrong = mistakes.get(trace.problem_id, ())
+        worse = wrong[seen[trace.problem_id] % len(wrong)] if wrong else ""
+        seen[trace.problem_id] += 1
+        shared: dict[str, Any] = {"user": user, "assistant": target.strip(), "weight": lesson.weight, "rejected": worse}
+        groups.append([Example(id=name, learnt=ranges, **shared) for name, ranges in held])
     return dealt(groups), failures
 
 

@@ -4,6 +4,7 @@ from stillwise.parts import PartTable
 
 PARTS = PartTable(
     __name__,
+    tailored="tailored.Tailored",
     think_solution="solution.ThinkSolution",
     fit_difficulty="fit.FitDifficulty",
     critique_rethink="fit.CritiqueRethink",

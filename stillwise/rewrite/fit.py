@@ -103,9 +103,9 @@ class FitDifficulty(Rewriter, Fitting):
     """Which traces are verified afterwards: those that were rewritten, as the paper does, or the medium ones too."""
 
     @property
-    def only_correct(self) -> bool:
+    def wants(self) -> Literal["correct", "incorrect", "all"]:
         """All traces are judged and rewritten; what is wrong is found afterwards."""
-        return False
+        return "all"
 
     def verifies(self, trace: Trace) -> bool:
         """Whether a trace is verified afterwards; a medium one that is not goes on without a verdict."""

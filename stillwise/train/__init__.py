@@ -6,6 +6,7 @@ PARTS = PartTable(
     __name__,
     sft="sft.SFT",
     white_box="white_box.WhiteBox",
+    self_reflection="reflection.SelfReflection",
     pairwise="pairwise.Pairwise",
     grpo="grpo.GRPO",
     reward_model="reward.RewardTrainer",

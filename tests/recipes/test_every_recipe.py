@@ -41,6 +41,8 @@ OFTEN_WRONG = {
     "orpo-distill": {"sample.max_tokens": 256, "sample.tries": 1, "rounds.times": 2},
     "deepdistill": {"graded.each": 1, "graded.max_tokens": 256},
     "mentor-kd": {"sample.max_tokens": 256, "sample.tries": 1},
+    "socratic-cot": {"sample.tries": 1},
+    "learn-to-reason": {"sample.max_tokens": 128, "sample.tries": 1, "rounds.times": 1, "max_failure_rate": 1.0},
     "ded": {
         "attempts.tries": 1,
         "sample.max_tokens": 256,

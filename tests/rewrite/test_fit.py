@@ -171,6 +171,6 @@ def test_labels_of_an_earlier_step_are_not_asked_for_again() -> None:
 @pytest.mark.parametrize(("verify", "medium"), [("edited", False), ("all", True)])
 def test_medium_traces_are_verified_where_all_are(verify: str, medium: bool) -> None:
     part = FitDifficulty.model_validate({"verify": verify})
-    assert not part.only_correct
+    assert part.wants == "all"
     assert part.verifies(trace("m", "medium")) is medium
     assert part.verifies(replace(trace("e", "easy"), edit="extended"))
