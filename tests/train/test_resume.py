@@ -26,6 +26,7 @@ from stillwise.arrows import Tools
 from stillwise.machine import Site, Training
 from stillwise.parts import builtin_catalogue
 from stillwise.arrows import Trainer
+from stillwise.records import Problem
 from stillwise.train import folder, keeping, loop
 kind, moment, student, out, kept = sys.argv[1:]
 die = lambda: os.kill(os.getpid(), signal.SIGKILL)
@@ -45,9 +46,14 @@ elif moment == "pruning":
 elif moment == "writing":
     saved = folder.save_student
     folder.save_student = lambda *given, **more: (saved(*given, **more), die())
-examples = [replace(e, rejected=e.assistant + " no") for e in sums(9)]
+problem = Problem.of("What is 1?", "1")
+examples = [replace(e, rejected=e.assistant + " no", label=float(i), problem=problem) for i, e in enumerate(sums(9))]
 common = dict(batch_tokens=300, micro_batch_tokens=200, learning_rate=1e-2, steps=9)
-extra = {"pairwise": {"objective": "dpo"}, "white_box": {"on_policy": 0.5, "max_rollout_tokens": 8}}.get(kind, {})
+lengths = {"kind": "scored", "score": {"kind": "length", "unit": "characters"}}
+# Three updates on the same answers: checkpoints, every two steps, fall between them.
+policy = {"group_size": 4, "problems_per_step": 2, "updates": 3, "max_tokens": 12, "rewards": (lengths,)}
+own = {"pairwise": {"objective": "dpo"}, "white_box": {"on_policy": 0.5, "max_rollout_tokens": 8}, "grpo": policy}
+extra = own.get(kind, {})
 part = builtin_catalogue().find(kind, Trainer)(**common, **extra)
 site = Site(training=Training(checkpoint_steps=2, report_to=()), kept=Path(kept))
 folders = {"reasoner": Path(student)}
@@ -56,7 +62,7 @@ found = part.train(examples, Path(student), Path(out), tools)
 found.pop("timing")
 print(json.dumps(found))
 """
-KINDS = ("sft", "white_box", "pairwise")
+KINDS = ("sft", "white_box", "pairwise", "grpo", "reward_model")
 MOMENTS = ("step0", "step3", "sealing", "half", "pruning", "writing")
 
 
@@ -81,8 +87,9 @@ def compare(kind: str, moments: tuple[str, ...], student: Path, tmp_path: Path) 
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
-def test_a_killed_training_goes_on_from_its_checkpoint_with_the_same_weights(student: Path, tmp_path: Path) -> None:
-    compare("sft", ("step5",), student, tmp_path)
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
+def test_a_killed_training_goes_on_from_its_checkpoint_with_the_same_weights(kind: str, student: Path, tmp_path: Path) -> None:
+    compare(kind, ("step5",), student, tmp_path)
     left = sorted(path.name for path in (tmp_path / "kept" / "checkpoints").iterdir())
     assert len(left) == 1, "older checkpoints are removed"
     state = keeping.remembered(tmp_path / "kept" / "checkpoints" / left[0])
