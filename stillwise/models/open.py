@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from stillwise.errors import UserError, nearest
+from stillwise.errors import MissingExtra, UserError, nearest
 from stillwise.models.http_spec import HTTP_SCHEMES, Teacher
 from stillwise.models.model import Model
 from stillwise.models.weights import cached_folder, check_folder, is_hub_id, model_folder
 from stillwise.records import digest
 
-SCHEMES = ("transformers", "micro", "scripted", "http", "https", "openai", "teacher")
+SCHEMES = ("transformers", "micro", "vllm", "scripted", "http", "https", "openai", "teacher")
+WEIGHTS = ("transformers", "vllm")
+"""Schemes of a folder of weights, or of a hub id."""
 WRITER = "writer"
 """Of the embedded world, but no model: ``micro:writer`` is a program."""
-LATER = ("vllm",)
 BATCH_TOKENS = 131_072
 """Tokens that the local back end's cache may hold at once (prompt and answer of all live rows)."""
 
@@ -26,15 +28,20 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+_-]+):(.*)\Z", re.DOTALL)
 def open_model(
     binding: str, *, threads: int, batch_tokens: int = BATCH_TOKENS, dtype: str = "float32", device: str = "auto"
 ) -> Model:
-    """The model of ``transformers:PATH_OR_ID`` (or a bare path), ``micro:NAME``, ``scripted:FILE.jsonl``, or of a server.
+    """The model of ``transformers:PATH_OR_ID`` (or a bare path), ``vllm:PATH_OR_ID``, ``micro:NAME``, ``scripted:FILE.jsonl``.
 
-    Servers are ``http://HOST/v1#MODEL``, ``openai:MODEL`` and ``teacher:FILE.yaml``.
+    Or of a server: ``http://HOST/v1#MODEL``, ``openai:MODEL`` and ``teacher:FILE.yaml``.
     """
-    scheme, rest = _available(binding)
+    scheme, rest = split_binding(binding)
     if scheme in HTTP_SCHEMES:
         from stillwise.models.http import HttpModel
 
         return HttpModel(Teacher.of(binding), binding)
+    if scheme == "vllm":
+        from stillwise.models.vllm import VllmModel
+        from stillwise.models.vllm_place import Place
+
+        return VllmModel(Place.of(rest))
     if scheme == "scripted":
         from stillwise.models.scripted import scripted_model
 
@@ -49,7 +56,9 @@ def open_model(
 
 def check_binding(binding: str, *, fetch: bool) -> None:
     """Refuses a binding that cannot be opened, loading no weights; a hub id is looked at only if it may be fetched."""
-    scheme, rest = _available(binding)
+    scheme, rest = split_binding(binding)
+    if scheme == "vllm" and find_spec("vllm") is None:
+        raise MissingExtra(f"model {binding!r}", "vllm")
     if scheme in HTTP_SCHEMES:
         teacher = Teacher.of(binding)
         teacher.key()
@@ -58,9 +67,9 @@ def check_binding(binding: str, *, fetch: bool) -> None:
         from stillwise.models.scripted import scripted_model
 
         scripted_model(Path(rest), binding)
-    elif scheme == "transformers" and is_hub_id(rest):
+    elif scheme in WEIGHTS and is_hub_id(weights_of(scheme, rest)):
         if fetch:
-            model_folder(rest)
+            model_folder(weights_of(scheme, rest))
     elif folder := binding_folder(binding):
         check_folder(folder)
 
@@ -71,19 +80,29 @@ def binding_folder(binding: str) -> Path | None:
     scheme, rest = split_binding(binding)
     if scheme == "micro":
         return None if rest == WRITER else _micro_folder(rest)
-    if scheme != "transformers":
+    if scheme not in WEIGHTS:
         return None
-    return cached_folder(rest) if is_hub_id(rest) else Path(rest).expanduser()
+    path = weights_of(scheme, rest)
+    return cached_folder(path) if is_hub_id(path) else Path(path).expanduser()
 
 
-def _available(binding: str) -> tuple[str, str]:
+def weights_of(scheme: str, rest: str) -> str:
+    """The path or hub id of a binding of weights; raises UserError for settings of an engine that there are not."""
+    if scheme != "vllm":
+        return rest
+    from stillwise.models.vllm_place import Place
+
+    return Place.of(rest).path
+
+
+def gpus_of(binding: str) -> float:
+    """GPUs that one copy of a model of weights takes where there are any."""
     scheme, rest = split_binding(binding)
-    if scheme in LATER:
-        raise UserError(
-            f"model {binding!r}: the {scheme} back end is not available yet; run a local folder with "
-            "transformers:PATH, or import answers generated elsewhere with 'stillwise import'"
-        )
-    return scheme, rest
+    if scheme != "vllm":
+        return 1.0
+    from stillwise.models.vllm_place import Place
+
+    return float(Place.of(rest).settings.tensor_parallel_size)
 
 
 def split_binding(binding: str) -> tuple[str, str]:
@@ -92,8 +111,8 @@ def split_binding(binding: str) -> tuple[str, str]:
     if not found or Path(binding).exists():
         return "transformers", binding
     scheme, rest = found.groups()
-    if scheme not in (*SCHEMES, *LATER):
-        raise UserError(f"model {binding!r}: no back end is called {scheme!r}; {nearest(scheme, (*SCHEMES, *LATER))}")
+    if scheme not in SCHEMES:
+        raise UserError(f"model {binding!r}: no back end is called {scheme!r}; {nearest(scheme, SCHEMES)}")
     if not rest:
         raise UserError(f"model {binding!r}: nothing stands after '{scheme}:'")
     return scheme, rest

@@ -107,7 +107,7 @@ class TransformersModel:
         return model.to(self._device).eval()
 
     @cached_property
-    def _positions(self) -> int:
+    def positions(self) -> int:
         """The longest text, prompt included, that the model's positions (or its attention window) can hold."""
         text = self._config.get_text_config()
         window = getattr(text, "sliding_window", None) if getattr(text, "use_sliding_window", True) else None
@@ -131,9 +131,36 @@ class TransformersModel:
         """The prompt that the chat template gives, and what it opens of the answer."""
         return rendered(self._tokenizer, ask)
 
-    def count_tokens(self, text: str) -> int:
+    def encode(self, text: str) -> list[int]:
         """Tokens of a text, no special ones added."""
-        return len(self._tokenizer.encode(text, add_special_tokens=False))
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens a text has, no special ones added."""
+        return len(self.encode(text))
+
+    @cached_property
+    def end_tokens(self) -> frozenset[int]:
+        """Tokens that end an answer, as the folder's files say: no weights are loaded for them."""
+        from transformers import GenerationConfig
+
+        try:
+            stated = GenerationConfig.from_pretrained(self._folder, local_files_only=True).eos_token_id
+        except OSError:
+            stated = getattr(self._config.get_text_config(), "eos_token_id", None)
+        ids = stated if isinstance(stated, list) else [stated]
+        return frozenset(i for i in (*ids, self._tokenizer.eos_token_id) if i is not None)
+
+    @cached_property
+    def pieces(self) -> list[bytes]:
+        """What each token adds to a text, for every row of the output layer that the configuration names."""
+        return token_pieces(self._tokenizer, self._config.get_text_config().vocab_size)
+
+    @cached_property
+    def bans(self) -> Bans:
+        """Guards for this vocabulary."""
+        return Bans(self._tokenizer, self.pieces, tuple(sorted(self.end_tokens)))
 
     def logprobs(self, ask: Ask, answers: Sequence[str]) -> list[tuple[float, ...]]:
         """Log-probabilities of each answer's tokens after the prompt, in nats; () for an answer that does not fit."""
@@ -144,7 +171,7 @@ class TransformersModel:
         found: list[tuple[float, ...]] = []
         for answer in answers:
             ids: list[int] = self._tokenizer.encode(answer, add_special_tokens=False)
-            if not ids or len(prompt) + len(ids) > self._positions:
+            if not ids or len(prompt) + len(ids) > self.positions:
                 found.append(())
                 continue
             tokens = torch.tensor([[*prompt, *ids]], device=self._device)
@@ -154,20 +181,26 @@ class TransformersModel:
             found.append(tuple(chosen[:, 0].tolist()))
         return found
 
-    def _prompt_ids(self, ask: Ask) -> list[int]:
+    def prompt_ids(self, ask: Ask) -> list[int]:
+        """Tokens of everything that stands before what is generated."""
         prompt, opened = self.render(ask)
         ids: list[int] = self._tokenizer.encode(prompt + answer_start(opened, ask.prefill), add_special_tokens=False)
         return ids
 
-    def plan(self, requests: Sequence[Request]) -> list[tuple[int, ...]]:
-        """Batches of positions: longest limit first, then longest prompt, cut evenly; a prompt that does not fit is refused."""
-        lengths = [len(self._prompt_ids(request.ask)) for request in requests]
+    def prompt_lengths(self, requests: Sequence[Request], positions: int) -> list[int]:
+        """Tokens of each prompt; one that leaves no room is refused."""
+        lengths = [len(self.prompt_ids(request.ask)) for request in requests]
         for request, length in zip(requests, lengths, strict=True):
-            if length >= self._positions:
+            if length >= positions:
                 raise UserError(
-                    f"a prompt of {length} tokens leaves no room in {self.name} ({self._positions} positions): "
+                    f"a prompt of {length} tokens leaves no room in {self.name} ({positions} positions): "
                     f"{request.ask.user[:80]!r}…; drop the problem or take a model with more positions"
                 )
+        return lengths
+
+    def plan(self, requests: Sequence[Request]) -> list[tuple[int, ...]]:
+        """Batches of positions: longest limit first, then longest prompt, cut evenly; a prompt that does not fit is refused."""
+        lengths = self.prompt_lengths(requests, self.positions)
         limits = [r.sampling.max_tokens for r in requests]
         order = sorted(range(len(requests)), key=lambda i: (-limits[i], -lengths[i], i))
         groups = [[i for i in order if limits[i] == limit] for limit in sorted(set(limits), reverse=True)]
@@ -177,7 +210,7 @@ class TransformersModel:
 
     def _live(self, lengths: Sequence[int], max_tokens: int) -> int:
         """Rows that may be in the computation at once."""
-        return max(1, min(MAX_LIVE, self._batch_tokens // min(max(lengths) + max_tokens, self._positions)))
+        return max(1, min(MAX_LIVE, self._batch_tokens // min(max(lengths) + max_tokens, self.positions)))
 
     def generate(self, batch: Sequence[Request]) -> list[Completion]:
         """One completion for each request, in order; the same batch gives the same bytes on the same machine."""
@@ -198,7 +231,7 @@ class TransformersModel:
         return Row(
             prompt=ids,
             sampling=request.sampling,
-            limit=max(1, min(request.sampling.max_tokens, self._positions - len(ids))),
+            limit=max(1, min(request.sampling.max_tokens, self.positions - len(ids))),
             uniform=uniforms(request.seed),
             guard=self._bans.guard(request.ask.ban, start),
         )

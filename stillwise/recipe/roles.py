@@ -9,7 +9,7 @@ from pathlib import Path
 from stillwise.errors import UserError
 from stillwise.models.http_spec import HTTP_SCHEMES, Teacher
 from stillwise.models.model import Model
-from stillwise.models.open import WRITER, binding_folder, check_binding, open_model, split_binding, writer_identity
+from stillwise.models.open import WRITER, binding_folder, check_binding, gpus_of, open_model, split_binding, writer_identity
 from stillwise.models.weights import folder_digest
 from stillwise.records import digest
 from stillwise.runtime.files import file_digest
@@ -24,6 +24,11 @@ class OpenModel:
 
     def __call__(self) -> Model:
         return open_model(self.binding, threads=self.threads)
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of one copy, where there are any."""
+        return gpus_of(self.binding)
 
 
 def local_folder(binding: str) -> Path | None:
@@ -42,9 +47,10 @@ def student_path(binding: str) -> Path:
 def identity(binding: str) -> str:
     """A digest of every file behind a binding that changes answers; a server and an id not fetched are their own words."""
     folder = local_folder(binding)
-    if folder is not None:
-        return folder_digest(folder)
     scheme, rest = split_binding(binding)
+    if folder is not None:
+        # An engine's settings (its dtype above all) decide answers too.
+        return digest(folder_digest(folder), rest.partition("?")[2]) if scheme == "vllm" else folder_digest(folder)
     if (scheme, rest) == ("micro", WRITER):
         return writer_identity()
     if scheme in HTTP_SCHEMES:

@@ -23,7 +23,7 @@ def test_a_path_opens_the_local_back_end(prefix: str, tiny_folder: Path) -> None
     [
         ("transformer:x/y", "no back end is called 'transformer'; did you mean 'transformers'"),
         ("micro:resoner", "no micro model is called 'resoner'; did you mean 'reasoner'"),
-        ("vllm:Qwen/Qwen3-8B", "the vllm back end is not available yet"),
+        ("vllm:Qwen/Qwen3-8B", "needs the extra 'vllm': pip install"),
         ("https://host/v1", "write its served name after"),
         ("scripted:", "nothing stands after 'scripted:'"),
         ("transformers:./nowhere", "model folder nowhere does not exist"),

@@ -59,7 +59,7 @@ def test_the_faults_of_all_roles_come_in_one_error(tmp_path: Path) -> None:
     lines = str(caught.value).splitlines()
     assert lines[0] == "8 fault(s) in the roles"
     for role, words in {
-        "a": "the vllm back end is not available yet",
+        "a": "needs the extra 'vllm': pip install",
         "b": "which model? write its served name",
         "c": "no back end is called 'vlm'; did you mean 'vllm'",
         "d": "none.jsonl does not exist",
