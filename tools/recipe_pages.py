@@ -32,7 +32,13 @@ def recipe_pages() -> dict[Path, str]:
         method, path = load(file).method, PAGES / f"{name}.md"
         found[path] = page(name, file, method, record.get(name))
         found[path.with_suffix(".svg")] = graph(method)
-    return found
+    return {PAGES / "index.md": index(), **found}
+
+
+def index() -> str:
+    """The list of all pages."""
+    rows = [(f"[{name}]({name}.md)", load(file).method.about) for name, file in known_recipes().items()]
+    return "\n\n".join([FOREWORD, "# The recipes", _table(("recipe", "what it does"), rows)]) + "\n"
 
 
 def page(name: str, file: Path, method: Method, result: Mapping[str, Any] | None) -> str:
