@@ -18,9 +18,22 @@ def judge_tables(metrics: Metrics) -> list[Table]:
         tables.append(
             Table(
                 title="Judges",
-                head=("step", "rubric", "judge", "judgements", "traces", "undecided", "panel", "bias", "mean error", "kappa"),
+                head=(
+                    "step",
+                    "rubric",
+                    "judge",
+                    "judgements",
+                    "spread",
+                    "traces",
+                    "undecided",
+                    "panel",
+                    "bias",
+                    "mean error",
+                    "kappa",
+                ),
                 body=[[one["step"], *_judge(one)] for one in steps],
-                note="Bias, mean absolute error and quadratic kappa on a fixed panel of known marks, where one was asked for.",
+                note="Spread is the standard deviation of several judgements of a trace, mean over traces. Bias, mean absolute "
+                "error and quadratic kappa are those on a fixed panel of known marks, where one was asked for.",
             )
         )
     if pairs := found.get("agreement"):
@@ -36,7 +49,8 @@ def judge_tables(metrics: Metrics) -> list[Table]:
 
 
 def _judge(one: Mapping[str, Any]) -> Sequence[str]:
-    counts = (f"{one['judgements']:,}", f"{one['traces']:,}", f"{one['undecided']:,}")
+    spread = NOTHING if one["spread"] is None else f"{one['spread']:.2f}"
+    counts = (f"{one['judgements']:,}", spread, f"{one['traces']:,}", f"{one['undecided']:,}")
     return (one["rubric"].replace("_", " "), one["by"], *counts, *_panel(one["panel"]))
 
 

@@ -94,8 +94,8 @@ def write(
     parts = [
         _HEAD,
         "## Training\n\n`python -m stillwise.micro.build --out DIR --only judge` rebuilds it from seeds: "
-        f"{total['tokens']:,.0f} tokens ({total['learnt_tokens']:,.0f} learnt),\n{total['seconds'] / 60:.1f} minutes of a shared "
-        f"core; {size / 1e6:.2f} MB in bf16.\n",
+        f"{total['tokens']:,.0f} tokens ({total['learnt_tokens']:,.0f} learnt),\n{total['seconds'] / 60:.1f} minutes of a "
+        f"shared core; {size / 1e6:.2f} MB in bf16.\n",
         f"## Measured\n\n`python -m stillwise.micro.judge_measure {command}`\nprinted this card. Greedy judgements.\n",
         "### Held-out traces with known facts\n",
         _agreement(agreed),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import statistics
 from collections.abc import Mapping
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, cast
@@ -12,6 +14,9 @@ from stillwise.records import Score
 
 if TYPE_CHECKING:
     from stillwise.score.judged import Judged
+
+_MARKS = re.compile(r"judgements: ([\d ]+)\Z")
+"""How a judged score tells its judgements."""
 
 
 def judges_section(work: Work) -> dict[str, Any]:
@@ -39,8 +44,16 @@ def _judge(step: Step, scores: Mapping[str, Score], facts: Mapping[str, Any]) ->
         "judgements": part.judgements,
         "traces": len(scores),
         "undecided": sum(score.value is None for score in scores.values()),
+        "spread": _spread(scores),
         "panel": facts.get("figures"),
     }
+
+
+def _spread(scores: Mapping[str, Score]) -> float | None:
+    """The mean over traces of the standard deviation of their judgements; None where each was judged once."""
+    marks = [[int(mark) for mark in found[1].split()] for s in scores.values() if (found := _MARKS.search(s.detail or ""))]
+    spreads = [statistics.pstdev(held) for held in marks if len(held) > 1]
+    return statistics.fmean(spreads) if spreads else None
 
 
 def _agreement(one: Step, first: Mapping[str, Score], two: Step, second: Mapping[str, Score]) -> dict[str, Any] | None:

@@ -10,8 +10,8 @@ from stillwise.evaluate.views_judges import judge_tables
 
 def judge(step: str, panel: dict[str, Any] | None = None) -> dict[str, Any]:
     return {
-        "step": step, "rubric": "cognitive_difficulty", "by": "judge", "judgements": 3, "traces": 1200, "undecided": 2,
-        "panel": panel,
+        "step": step, "rubric": "cognitive_difficulty", "by": "judge", "judgements": 3, "spread": 0.25,
+        "traces": 1200, "undecided": 2, "panel": panel,
     }  # fmt: skip
 
 
@@ -23,7 +23,8 @@ def test_each_judge_has_a_row_with_what_it_owes_and_how_it_does_on_a_panel() -> 
     known = {"panel": "prose-1", "n": 13, "undecided": 1, "bias": 0.5, "mean_absolute_error": 0.75, "kappa": None}
     [table] = tables(judge("cd", known), judge("again"), agreement=[])
     assert table.body[0] == [
-        "cd", "cognitive difficulty", "judge", "3", "1,200", "2", "prose-1, 13 traces, 1 undecided", "+0.50", "0.75", "–",
+        "cd", "cognitive difficulty", "judge", "3", "0.25", "1,200", "2",
+        "prose-1, 13 traces, 1 undecided", "+0.50", "0.75", "–",
     ]  # fmt: skip
     assert table.body[1][-4:] == ["–"] * 4
 

@@ -54,6 +54,8 @@ def test_every_trace_is_judged_and_the_choice_is_explained(run: Path) -> None:
     steps = metrics["judges"]["steps"]
     assert [(one["step"], one["traces"], one["undecided"]) for one in steps] == [("rv", 12, 0), ("again", 12, 0), ("cd", 12, 0)]
     assert steps[0]["panel"]["n"] == 32
+    assert steps[0]["spread"] is None
+    assert 0 <= steps[1]["spread"] < 3
     assert [(one["first"], one["second"]) for one in metrics["judges"]["agreement"]] == [("rv", "again")]
     chosen = metrics["selection"]["chosen"]["figures"]
     assert chosen["asked"] == 6
