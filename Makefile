@@ -13,10 +13,10 @@ demo: venv            ## distil the embedded reasoner into the embedded student,
 	@.venv/bin/stillwise run curriculum --micro --out $(DEMO)
 
 test: venv            ## the default test suite (8 minutes; no network, no GPU)
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n 2 --dist loadfile
 
 test-all: venv        ## the long kill, fault and study tests too
-	@$(PY) -m pytest -m ""
+	@$(PY) -m pytest -n 2 --dist loadfile -m ""
 
 lint: venv            ## formatting and lint
 	@$(PY) -m ruff format --check .
