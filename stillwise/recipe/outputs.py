@@ -34,6 +34,7 @@ from stillwise.evaluate.titrate import Titration
 from stillwise.evaluate.titration_figures import titration_section
 from stillwise.parts import plain
 from stillwise.recipe.cost import cost_section
+from stillwise.recipe.card import CARD, model_card
 from stillwise.recipe.housekeeping import COMPLETE, USED, read_used
 from stillwise.recipe.judges import judges_section
 from stillwise.recipe.load import Loaded
@@ -68,6 +69,9 @@ def publish(
     add_shown(work, found)
     write_report(found, out)
     write_text(out / METRICS_FILE, figures.dumps(cast(Any, found)))
+    if (out / "student").is_dir():
+        card = model_card(found, _parents(work), work.problems, resolved_yaml(work.loaded), out / "student")
+        write_text(out / "student" / CARD, card)
     # A run that stopped early has not found out what the steps behind it use: what they used before stays.
     before = set() if whole else set(read_used(work.folder))
     write_json(work.folder.work / USED, sorted(used_folders(work) | before))
@@ -109,6 +113,17 @@ def _publish_traces(work: Work, step: Step) -> None:
         if (folder / source).is_file():
             with whole_file(work.folder.path / name / f"{file_name(step.name)}.parquet") as aside:
                 shutil.copyfile(folder / source, aside)
+
+
+def _parents(work: Work) -> dict[str, str]:
+    """The models that the recipe was given, by role; what it trains is none of them. The last student's own parent is first."""
+    used = [role for step in work.loaded.method.steps for role in step.roles]
+    first = next((step.roles[0] for step in work.loaded.method.steps if step.arrow == "train"), None)
+    return {
+        role: work.roles[role]
+        for role in dict.fromkeys([first, *used])
+        if role is not None and role in work.roles and role not in work.trained
+    }
 
 
 def _publish_student(work: Work) -> None:
