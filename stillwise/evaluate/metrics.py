@@ -42,8 +42,8 @@ __all__ = [
     "AVERAGE", "BOOTSTRAP", "CLUSTER", "RESAMPLES", "UNKNOWN_LEVEL", "WILSON", "Measured", "average", "bootstrap_means",
     "by_level", "by_problem", "cluster_estimate", "comparison", "deviation", "dumps", "estimate", "lengths", "level_key",
     "level_order", "majority_share", "measure_group", "measurement", "nothing", "outcome_counts", "paired_difference",
-    "paired_values", "pass_at_k", "percentile_interval", "rate", "shares", "standard_error", "tally", "token_means",
-    "tokens_tally", "wilson_interval",
+    "paired_values", "pass_at_k", "percentile_interval", "rate", "score_tally", "shares", "standard_error", "tally",
+    "token_means", "tokens_tally", "wilson_interval",
 ]  # fmt: skip
 
 NUMBER_LIST = re.compile(r"\[\n([-+.eE\d,\s]*)\]")
@@ -181,6 +181,12 @@ def tokens_tally(rows: Iterable[Measured]) -> dict[str, list[int]]:
     """Problem id: [tokens, samples whose tokens are known]; problems without any are left out."""
     groups = by_problem(row for row in rows if row.num_tokens is not None)
     return {key: [sum(row.num_tokens or 0 for row in group), len(group)] for key, group in groups.items()}
+
+
+def score_tally(rows: Iterable[Measured], name: str) -> dict[str, list[float]]:
+    """Problem id: [sum of this score, samples that have it]; problems without any are left out."""
+    groups = by_problem(row for row in rows if name in row.scores)
+    return {key: [sum(row.scores[name] for row in group), float(len(group))] for key, group in groups.items()}
 
 
 def paired_values(before: PerProblem, after: PerProblem) -> list[float]:

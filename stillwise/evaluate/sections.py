@@ -169,7 +169,13 @@ def evaluation_section(model: str, revision: str, benchmarks: Mapping[str, Seque
             name: {key: metrics.tokens_tally(group) for key, group in metrics.by_level(rows).items()}
             for name, rows in benchmarks.items()
         },
+        scores_per_problem={name: _scores(rows) for name, rows in benchmarks.items()},
     )
+
+
+def _scores(rows: Sequence[Measured]) -> dict[str, dict[str, dict[str, list[float]]]]:
+    names = sorted({name for row in rows for name in row.scores})
+    return {name: {key: metrics.score_tally(group, name) for key, group in metrics.by_level(rows).items()} for name in names}
 
 
 def flat(levels: Mapping[str, Mapping[str, Sequence[int]]]) -> dict[str, Sequence[int]]:

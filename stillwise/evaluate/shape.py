@@ -131,6 +131,8 @@ class EvaluationSection(TypedDict):
     """Benchmark, level, problem id: [correct, samples]. What a later comparison or study needs, without the traces."""
     tokens_per_problem: dict[str, dict[str, dict[str, list[int]]]]
     """The same with [tokens, samples whose tokens are known]."""
+    scores_per_problem: NotRequired[dict[str, dict[str, dict[str, dict[str, list[float]]]]]]
+    """Benchmark, score, level, problem id: [sum, samples that have it]."""
 
 
 Comparison = TypedDict(

@@ -7,22 +7,28 @@ from typing import Any, Literal
 
 from stillwise.evaluate import metrics
 from stillwise.evaluate.metrics import level_order
+from stillwise.evaluate.policy_views import policy_tables, reward_tables, score_tables
 from stillwise.evaluate.shape import Estimate
 from stillwise.evaluate.view_kinds import Table
 from stillwise.evaluate.views_survival import survival_tables
 from stillwise.evaluate.wording import markdown_table, percent
 
-Show = Literal["tokens_by_level", "pass_at_k", "survival"]
+Show = Literal["tokens_by_level", "pass_at_k", "survival", "scores", "rewards", "policies"]
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """Student: one evaluation section for each seed."""
 
 
 def shown(show: Sequence[Show], rows: Rows, held: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Markdown blocks in the order asked for; ``held`` are the other sections of each student's run."""
+    """Markdown blocks in the order asked for; ``held`` are the other sections of each student's first run, ``trained`` in it
+    the training sections of all its seeds."""
+    trained = {name: sections.get("trained", []) for name, sections in held.items()}
     made: Mapping[Show, Callable[[], list[str]]] = {
         "tokens_by_level": lambda: _per_benchmark(rows, _tokens_by_level),
         "pass_at_k": lambda: _per_benchmark(rows, _pass_at_k),
         "survival": lambda: _survival(held),
+        "scores": lambda: _per_benchmark(rows, score_tables),
+        "rewards": lambda: reward_tables(trained),
+        "policies": lambda: policy_tables(trained),
     }
     return [block for name in show for block in made[name]()]
 

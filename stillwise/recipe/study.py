@@ -138,7 +138,7 @@ def run_study(
             metrics = _one(study, label, student, seed, steps, options)
             steps[label] = _total_steps(metrics)
             rows[label].append(metrics["evaluation"][student.measure])
-            held.setdefault(label, metrics)
+            held.setdefault(label, {**metrics, "trained": []})["trained"].append(metrics["training"])
     command = f"stillwise study {path.stem}"
     markdown = study_markdown(rows, reference=study.reference, title=study.about, command=command)
     markdown = "\n\n".join([markdown.rstrip("\n"), *shown(study.show, rows, held)]) + "\n"
