@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,6 +14,7 @@ from stillwise.recipe.board import is_board, read_board
 from stillwise.recipe.load import find_binding, known_recipes, recipe_folder
 from stillwise.recipe.scales import loaded_scale, read_scales
 from stillwise.recipe.study import is_of_scales, read_study
+from tests.recipes.properties import PROPERTIES
 
 PROBLEMS = {
     "problems": {"kind": "micro", "family": "chain_sum", "per_level": 3},
@@ -34,12 +36,22 @@ SIZES = {
     "probe.max_prefixes": 2,
 }
 """Toy sizes; everything else is as the recipe's own binding to the embedded world says."""
-OFTEN_WRONG = {
+OFTEN_WRONG: dict[str, dict[str, Any]] = {
     "redi": {"sample.temperature": 1.5},
     # After one pass over fifteen thoughts nobody but their author can finish them.
     "efficient-long-cot": {"pruned.by": "reasoner"},
     "orpo-distill": {"sample.max_tokens": 256, "sample.tries": 1, "rounds.times": 2},
     "deepdistill": {"graded.each": 1, "graded.max_tokens": 256},
+    "knights-and-knaves": {
+        "sample.max_tokens": 256,
+        "sample.tries": 1,
+        "puzzles.sources": [{"kind": "micro", "family": "basic_arithmetic", "per_level": 2}],
+        "hundred.total": 4,
+        "distilled.group_size": 3,
+        "distilled.problems_per_step": 2,
+        "distilled.max_tokens": 48,
+        "distilled.rewards": ["formatted", {"kind": "overlong", "max_tokens": 48, "buffer": 40}],
+    },
     "mentor-kd": {"sample.max_tokens": 256, "sample.tries": 1},
     "socratic-cot": {"sample.tries": 1},
     "learn-to-reason": {"sample.max_tokens": 128, "sample.tries": 1, "rounds.times": 1, "max_failure_rate": 1.0},
@@ -83,6 +95,8 @@ def test_runs_end_to_end(shared: Path, name: str) -> None:
     else:
         assert any(result.metrics.get(section) for section in ("paradigms", "titration"))
     assert json.loads((shared / "run" / "metrics.json").read_text())["recipe"]["departures"]
+    if name in PROPERTIES:
+        PROPERTIES[name](shared / "run")
 
 
 @pytest.mark.parametrize("name", known_recipes())
