@@ -11,6 +11,7 @@ from stillwise.errors import StillwiseError
 from stillwise.parts import Part
 from stillwise.recipe import bounds
 from stillwise.recipe.bounds import number
+from stillwise.recipe.disk import written
 from stillwise.recipe.load import Loaded
 from stillwise.recipe.run import HELD_OUT, HOLDOUT_EVERY, hold_out, problem_source, read_problems
 from stillwise.recipe.schema import Step
@@ -189,8 +190,8 @@ def plan_lines(plan: Plan) -> list[str]:
     lines += [_hours("training", plan.training_hours, binding.training_tokens_per_s)] if trains else []
     lines += [f"throughput: {binding.note}"] if binding.note else []
     disk = sum(bound.disk_bytes for bound in plan.bounds)
-    weights = ", and the student's weights once per stage" if trains else ""
-    return [*lines, f"disk at most {disk / 1e9:.2f} GB for journal and traces{weights}"]
+    lines += [f"disk at most {disk / 1e9:.2f} GB for journal and traces"]
+    return [*lines, written(loaded).words()] if trains else lines
 
 
 def _others(loaded: Loaded, role: str) -> str:

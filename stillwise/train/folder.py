@@ -106,12 +106,13 @@ def recompute_activations(model: Any) -> None:
 
 
 @contextmanager
-def whole_folder(out: Path) -> Iterator[Path]:
+def whole_folder(out: Path, each: bool = False) -> Iterator[Path]:
     """A temporary folder beside ``out`` that takes its name when the block ends well; otherwise it leaves no trace.
 
-    Of several processes that train together the first one writes; what the others write is thrown away.
+    Of several processes that train together the first one writes, and what the others write is thrown away; with ``each``
+    every process writes its own.
     """
-    if processes.rank() > 0:
+    if processes.rank() > 0 and not each:
         with tempfile.TemporaryDirectory() as nowhere:
             yield Path(nowhere)
         return

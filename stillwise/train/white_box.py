@@ -19,7 +19,7 @@ from stillwise.models.http_spec import HTTP_SCHEMES
 from stillwise.models.open import split_binding
 from stillwise.parts import Role
 from stillwise.records import derive_seed
-from stillwise.train import folder, loop
+from stillwise.train import folder, loop, processes
 from stillwise.train.excerpt import supervised
 from stillwise.train.fields import Across, Fit, Optimiser, Supervised
 from stillwise.train.fit import figures, fitted, load_student, planned, require_rows
@@ -36,6 +36,9 @@ from stillwise.train.signals.source import Live, TeacherSignal, check_head
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+WAIT_S = 0.2
 
 
 class WhiteBox(Trainer, Fit, Supervised):
@@ -158,7 +161,8 @@ def train_with(
         steps = planned(part, [[row] for row in rendered.rows], derive_seed(tools.seed, tools.step))
         teacher_size = size_of_model(teacher.model) if isinstance(teacher, Live) else None
         if part.signals == "cached" and not isinstance(teacher, Cached):
-            teacher = _cached(part, teacher, steps, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+            kept = tools.site.kept or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            teacher = _cached(part, teacher, steps, kept, shared=tools.site.kept is not None)
         model = load_student(part, student, rendered.rows[:2], derive_seed(tools.seed, tools.step))
         check_head(model, rendered.rows[0], len(tokenizer))
         cost = MixedCost(
@@ -175,10 +179,17 @@ def train_with(
     return {**figures(rendered, steps, points, time.monotonic() - began), **own}
 
 
-def _cached(part: WhiteBox, teacher: TeacherSignal, steps: Sequence[Sequence[Sequence[Row]]], scratch: Path) -> Cached:
-    passes = [rows for step in steps for rows in step]
-    capture(scratch / "signals", teacher, passes, part.top_k or 0)
-    return Cached(scratch / "signals", teacher.origin)
+def _cached(
+    part: WhiteBox, teacher: TeacherSignal, steps: Sequence[Sequence[Sequence[Row]]], kept: Path, shared: bool
+) -> Cached:
+    """A cache of the teacher's word on all rows: found where a killed training left it, else captured (by one process if
+    shared)."""
+    path = kept / "signals"
+    if not path.is_dir() and (processes.rank() == 0 or not shared):
+        capture(path, teacher, [rows for step in steps for rows in step], part.top_k or 0)
+    while not path.is_dir():
+        time.sleep(WAIT_S)
+    return Cached(path, teacher.origin)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,7 @@ def capture(out: Path, teacher: TeacherSignal, batches: Iterable[Sequence[Row]],
     entries: list[bytes] = []
     seen: set[bytes] = set()
     first, identity = 0, _identity(origin, codec)
-    with folders.whole_folder(out) as aside:
+    with folders.whole_folder(out, each=True) as aside:
         with (aside / RECORDS).open("wb") as file:
             for batch in batches:
                 for row, data in _encoded(codec, teacher, _fresh(batch, identity, seen)):
