@@ -124,6 +124,14 @@ class Curator(Part):
         """What goes and why; ``benchmarks`` are the problem sets that the recipe evaluates on, by name."""
 
 
+class Poser(Part):
+    """Which problems the steps after it are about: others than the run's, or the run's again."""
+
+    @abstractmethod
+    def pose(self, own: Sequence[Problem]) -> Iterator[Problem | Failure]:
+        """Problems in a fixed order; ``own`` are the run's. A row that cannot be used comes as a Failure with its reason."""
+
+
 class Filter(Part):
     """Traces to those that go on, by what their texts hold."""
 

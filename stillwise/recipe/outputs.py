@@ -180,7 +180,7 @@ def collect(work: Work, dropped: Mapping[str, list[Failure]], facts: Mapping[str
         "recipe": _recipe_section(work, facts),
         "problems": {"problems": problems_section(work.problems)}
         | {f"benchmark {name}": problems_section(held) for name, held in work.benchmarks.items()},
-        "sampling": {name: sampling_section(work.problems, output) for name, output in sampled.items()},
+        "sampling": {name: sampling_section(work.about[name], output) for name, output in sampled.items()},
         "curation": {step.name: _curated(work, step) for step in _figured(work)},
         "selection": {step.name: _selection(work, step) for step in _made(work, "rows")},
         **survived(work),
@@ -286,7 +286,7 @@ def _selection(work: Work, step: Step) -> Any:
     from stillwise.arrows import Row
 
     rows = tables.read(work.outputs[step.name].path / ROWS, Row)
-    found = selection_section(work.problems, [row.problem_id for row in rows], work.failures(step.name))
+    found = selection_section(work.about[step.name], [row.problem_id for row in rows], work.failures(step.name))
     figures = work.outputs[step.name].facts.get("figures")
     return {**found, **({"figures": figures} if figures else {})}
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stillwise.arrows import Composer
+from stillwise.arrows import Composer, Poser
 from stillwise.errors import StillwiseError
 from stillwise.parts import Part
 from stillwise.recipe import bounds
@@ -94,8 +94,12 @@ def make_plan(loaded: Loaded, out: Path | None = None) -> Plan:
     num, sizes = _counts(loaded)
     known = binding.num_problems is None
     samples = {name: spec.samples for name, spec in binding.benchmarks.items()}
-    bounds = [_bound(step, num, sizes, samples, loaded, out) for step in loaded.method.steps]
-    return Plan(loaded=loaded, num_problems=num, num_problems_known=known, benchmarks=sizes, bounds=tuple(bounds))
+    found, about = [], num
+    for step in loaded.method.steps:
+        about = _posed(step.part, num) if isinstance(step.part, Poser) else about
+        about = min(about, number(step.part, "total", about)) if step.arrow == "curate" else about
+        found.append(_bound(step, about, sizes, samples, loaded, out))
+    return Plan(loaded=loaded, num_problems=num, num_problems_known=known, benchmarks=sizes, bounds=tuple(found))
 
 
 def _counts(loaded: Loaded) -> tuple[int, dict[str, int]]:
@@ -114,6 +118,14 @@ def _counts(loaded: Loaded) -> tuple[int, dict[str, int]]:
         return len(problems), sizes
     kept, held_out = hold_out(problems)
     return len(kept), {HELD_OUT: len(held_out)}
+
+
+def _posed(part: Poser, own: int) -> int:
+    """How many problems the steps after a posing step are about; a source that says how many it makes is not read."""
+    sizes = [getattr(source, "size", None) for source in getattr(part, "sources", ())]
+    if None not in sizes:
+        return sum(size for size in sizes if size) or own
+    return sum(isinstance(item, Problem) for item in part.pose(()))
 
 
 def _problems(source: Part) -> Sequence[Problem]:

@@ -130,6 +130,7 @@ def run(loaded: Loaded, options: Options) -> Result:
                 _step(work, step)
             if step.name == options.until:
                 break
+        work.problems = work.every_problem
         if options.publish:
             metrics = publish(work, dropped, _facts(work, options.command), whole=options.until is None)
         else:
@@ -153,8 +154,11 @@ def _step(work: Work, step: Step) -> None:
         folder.finish({**facts, **({ASKED: asked} if asked else {})})
         work.fresh.append(step.name)
     work.outputs[step.name] = folder
+    work.about[step.name] = work.problems
     if step.arrow == "curate":
         work.problems = work.curated(step.name)
+    if step.arrow == "pose":
+        work.pose(step)
     if step.arrow == "train":
         work.roles[step.name] = f"transformers:{work.student_folder(step.name)}"
         work.trained[step.name] = str(folder.facts["weights"])

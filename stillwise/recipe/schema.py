@@ -12,6 +12,7 @@ from stillwise.arrows import (
     Curator,
     Filter,
     Pairer,
+    Poser,
     Probe,
     Rewriter,
     Sampler,
@@ -27,6 +28,7 @@ from stillwise.parts import Fields, Part, inputs_of, roles_of, traces_of
 
 ARROWS: dict[str, type[Part]] = {
     "curate": Curator,
+    "pose": Poser,
     "compose": Composer,
     "sample": Sampler,
     "filter": Filter,
@@ -56,6 +58,7 @@ Produces = Literal["problems", "traces", "rows", "pairs", "lessons", "model", "m
 
 OUTPUT: dict[str, Produces] = {
     "curate": "problems",
+    "pose": "problems",
     "compose": "composed",
     "sample": "traces",
     "filter": "traces",
@@ -73,6 +76,7 @@ MODELS = ("train", "compose")
 """Steps whose names are roles for the steps after them."""
 NEEDS: dict[str, Produces | None] = {
     "curate": None,
+    "pose": None,
     "compose": None,
     "sample": None,
     "filter": "traces",

@@ -51,7 +51,7 @@ def _batches(work: Work, step: Step) -> list[Batch]:
     folder = work.outputs[step.name].path
     if step.arrow in WRITING and (folder / TRACES).is_file():
         output = Output(traces=work.traces(step.name), verdicts=work.verdicts(step.name))
-        return [Batch(step=step.name, kind=step.arrow, problems=work.problems, output=output, ban=_ban(work, step))]
+        return [Batch(step=step.name, kind=step.arrow, problems=work.about[step.name], output=output, ban=_ban(work, step))]
     if step.arrow != "evaluate":
         return []
     made = [(name, held) for name, held in work.benchmarks.items() if (folder / name / TRACES).is_file()]

@@ -47,6 +47,7 @@ from stillwise.recipe.work import (
     VERDICTS,
     Work,
     by_id,
+    problems_digest,
     seed_for,
 )
 from stillwise.records import Failure, Outcome, Span, Trace, digest
@@ -69,11 +70,21 @@ def curate(work: Work, step: Step, folder: StepFolder) -> Facts:
     return {"problems": left, "dropped": len(gone), "figures": dict(found.figures)}
 
 
+def pose(work: Work, step: Step, folder: StepFolder) -> Facts:
+    """The problems that the steps after it are about."""
+    problems, failures = work.posed(step)
+    if not problems:
+        reasons = ", ".join(sorted({failure.reason for failure in failures})) or "the source is empty"
+        raise UserError(f"step {step.name!r} ({step.part.kind}): no usable problem ({reasons})")
+    tables.write(folder.path / FAILURES, failures, Failure)
+    return {"problems": len(problems), "digest": problems_digest(problems)}
+
+
 def sift(work: Work, step: Step, folder: StepFolder) -> Facts:
     """An output without the traces that a filter drops; the texts stay where they are."""
     source = cast(str, step.source)
     traces, verdicts = work.traces(source), work.verdicts(source)
-    found = cast(Filter, step.part).filter(by_id(work.problems), traces, work.benchmarks)
+    found = cast(Filter, step.part).filter(by_id(work.every_problem), traces, work.benchmarks)
     gone = {failure.item for failure in found.dropped}
     kept = [trace.id for trace in traces if trace.id not in gone]
     judged = [Judged(trace_id=name, verdict=verdicts[name]) for name in kept if name in verdicts]
@@ -91,7 +102,7 @@ def sample(work: Work, step: Step, folder: StepFolder) -> Facts:
 
 def rewrite(work: Work, step: Step, folder: StepFolder) -> Facts:
     """Edited traces of the input's correct traces (or of those that the part wants), verified again by its verifier."""
-    part, problems, source = cast(Rewriter, step.part), by_id(work.problems), cast(str, step.source)
+    part, problems, source = cast(Rewriter, step.part), by_id(work.every_problem), cast(str, step.source)
     traces = work.traces(source) if part.wants == "all" else _with_outcome(work, source, Outcome(part.wants))
     tools = work.tools(step)
     edited = part.rewrite_all([(problems[trace.problem_id], trace) for trace in traces], tools)
@@ -108,7 +119,7 @@ def rewrite(work: Work, step: Step, folder: StepFolder) -> Facts:
 
 def probe(work: Work, step: Step, folder: StepFolder) -> Facts:
     """What another model makes of the input's correct traces: its attempts, and one finding for each problem."""
-    part, problems = cast(Probe, step.part), by_id(work.problems)
+    part, problems = cast(Probe, step.part), by_id(work.every_problem)
     pairs = [(problems[trace.problem_id], trace) for trace in _correct(work, cast(str, step.source))]
     if not pairs:
         raise UserError(f"step {step.name!r} ({part.kind}): {step.source!r} holds no correct trace to probe with")
@@ -132,7 +143,7 @@ def verify(work: Work, step: Step, folder: StepFolder) -> Facts:
     """New verdicts on an output's traces; the texts stay where they are."""
     source = cast(str, step.source)
     traces = work.traces(source)
-    problems = by_id(work.problems)
+    problems = by_id(work.every_problem)
     owners = [problems[trace.problem_id] for trace in traces]
     verdicts = verdicts_of(cast(Verifier, step.part), owners, traces, work.tools(step))
     judged = [Judged(trace_id=trace.id, verdict=v) for trace, v in zip(traces, verdicts, strict=True)]
@@ -142,7 +153,7 @@ def verify(work: Work, step: Step, folder: StepFolder) -> Facts:
 
 def score(work: Work, step: Step, folder: StepFolder) -> Facts:
     """One score for each trace of the input, in a narrow side table."""
-    part, problems = cast(Scorer, step.part), by_id(work.problems)
+    part, problems = cast(Scorer, step.part), by_id(work.every_problem)
     groups: dict[str, list[Trace]] = {}
     for trace in work.traces(cast(str, step.source)):
         groups.setdefault(trace.problem_id, []).append(trace)
@@ -252,6 +263,7 @@ def evaluate(work: Work, step: Step, folder: StepFolder) -> Facts:
 
 RUNNERS: dict[str, Callable[[Work, Step, StepFolder], Facts]] = {
     "curate": curate,
+    "pose": pose,
     "compose": compose,
     "sample": sample,
     "filter": sift,
@@ -316,7 +328,7 @@ def _mistakes(work: Work, outputs: Sequence[str]) -> dict[str, list[str]]:
 def _paired(work: Work, step: Step, part: Trainer) -> Iterator[Stage]:
     """One stage of all pairs, whole traces on both sides."""
     found = tables.read(work.outputs[cast(str, step.source)].path / PAIRS, Pair)
-    texts, problems = _texts(work, {i for each in found for i in (each.chosen, each.rejected)}), by_id(work.problems)
+    texts, problems = _texts(work, {i for each in found for i in (each.chosen, each.rejected)}), by_id(work.every_problem)
     examples = [
         Example(
             id=digest(each.chosen, each.rejected),
@@ -335,7 +347,7 @@ def _paired(work: Work, step: Step, part: Trainer) -> Iterator[Stage]:
 def _scored(work: Work, step: Step, part: Trainer) -> Iterator[Stage]:
     """One stage of all traces that the scoring steps gave a number; undecided ones drop out."""
     found = [(trace, score) for name in step.reads for trace, score in work.scores(name).items()]
-    texts, problems = _texts(work, {trace for trace, _ in found}), by_id(work.problems)
+    texts, problems = _texts(work, {trace for trace, _ in found}), by_id(work.every_problem)
     examples: list[Example] = []
     failures: list[Failure] = []
     for trace_id, score in found:
@@ -372,7 +384,7 @@ def _texts(work: Work, wanted: set[str]) -> dict[str, Trace]:
 def _examples(
     work: Work, part: Trainer, lessons: Sequence[Lesson], texts: dict[str, Trace], mistakes: Mapping[str, Sequence[str]]
 ) -> tuple[list[Example], list[Failure]]:
-    problems, seen = by_id(work.problems), Counter[str]()
+    problems, seen = by_id(work.every_problem), Counter[str]()
     groups: list[list[Example]] = []
     failures: list[Failure] = []
     for lesson in lessons:

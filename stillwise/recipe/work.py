@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
-from stillwise.arrows import Caller, Composer, Contender, Graders, Progress, Row, Sampler, Tools
+from stillwise.arrows import Caller, Composer, Contender, Graders, Poser, Progress, Row, Sampler, Tools
 from stillwise.machine import Site, Training
 from stillwise.parts import plain, scores_of
 from stillwise.recipe.load import Loaded
@@ -61,6 +61,15 @@ class Work:
     purse: Purse = field(default_factory=Purse)
     """What calls of servers may cost, all steps together."""
     problems: list[Problem] = field(default_factory=list)
+    """Those that the step at hand is about."""
+    about: dict[str, list[Problem]] = field(default_factory=dict)
+    """Those of each step so far."""
+    own: tuple[Problem, ...] = ()
+    """The run's."""
+    earlier: list[Problem] = field(default_factory=list)
+    """Those of steps before another set was posed."""
+    posing: dict[str, tuple[list[Problem], list[Failure]]] = field(default_factory=dict)
+    """What each posing step poses; read once in a run."""
     benchmarks: dict[str, list[Problem]] = field(default_factory=dict)
     outputs: dict[str, StepFolder] = field(default_factory=dict)
     trained: dict[str, str] = field(default_factory=dict)
@@ -118,6 +127,8 @@ class Work:
 
     def _data(self, step: Step) -> object:
         """Problems that the step reads: whole, for a level or an answer kind that changes makes other work."""
+        if step.arrow == "pose":
+            return problems_digest(self.posed(step)[0])
         if step.arrow in ("curate", "filter"):
             return [problems_digest(held) for held in (self.problems, *self.benchmarks.values())], list(self.benchmarks)
         if step.arrow in ("sample", "verify", "rewrite", "select", "pair", "score", "probe"):
@@ -129,6 +140,25 @@ class Work:
             changes = {name: plain(spec.changes) for name, spec in self.loaded.binding.benchmarks.items()}
             return [{name: problems_digest(held) for name, held in self.benchmarks.items()}, changes]
         return None
+
+    @property
+    def every_problem(self) -> list[Problem]:
+        """The problems of all steps so far, each once."""
+        return list(by_id([*self.earlier, *self.problems]).values())
+
+    def posed(self, step: Step) -> tuple[list[Problem], list[Failure]]:
+        """The problems that a step poses, and what could not be used."""
+        if step.name not in self.posing:
+            items = list(cast(Poser, step.part).pose(self.own or tuple(self.problems)))
+            problems = [item for item in items if isinstance(item, Problem)]
+            self.posing[step.name] = problems, [item for item in items if isinstance(item, Failure)]
+        return self.posing[step.name]
+
+    def pose(self, step: Step) -> None:
+        """Makes what the step poses the problems of the steps after it."""
+        self.own = self.own or tuple(self.problems)
+        self.earlier = self.every_problem
+        self.problems = self.posed(step)[0]
 
     def traces(self, output: str) -> list[Trace]:
         """The traces of an output, in the order in which they were made."""
@@ -159,12 +189,12 @@ class Work:
             return list(rows)
         from stillwise.problems.domains import domain_of
 
-        domains = {problem.id: domain_of(problem) for problem in self.problems}
+        domains = {problem.id: domain_of(problem) for problem in self.every_problem}
         return [replace(r, scores=_decided(found, r.trace_id), domain=domains.get(r.problem_id)) for r in rows]
 
     def rows(self, output: str) -> list[Row]:
         """The narrow columns of an output."""
-        levels = {problem.id: problem.level for problem in self.problems}
+        levels = {problem.id: problem.level for problem in self.every_problem}
         verdicts = self.verdicts(output)
         return [_row(trace, output, levels.get(trace.problem_id), verdicts) for trace in self.traces(output)]
 

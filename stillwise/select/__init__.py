@@ -7,6 +7,7 @@ PARTS = PartTable(
     first_correct="correct.FirstCorrect",
     common_subset="correct.CommonSubset",
     all_correct="kept.AllCorrect",
+    every="kept.Every",
     by_score="ranked.ByScore",
     target_aware="target_aware.TargetAware",
     suited_length="suited_length.SuitedLength",

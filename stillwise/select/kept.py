@@ -38,3 +38,19 @@ class AllCorrect(Selector):
 
     def _admits(self, row: Row) -> bool:
         return row.outcome == Outcome.CORRECT or (row.outcome is None and self.unverified == "take")
+
+
+class Every(Selector):
+    """Every trace that ended by itself, right or wrong: what is learnt is how a teacher thinks, not what it finds."""
+
+    kind: ClassVar[str] = "every"
+    cut_off: Literal["drop", "take"] = "drop"
+    """What happens to a trace that stopped at the token limit."""
+
+    def select(self, rows: Sequence[Row]) -> tuple[list[Row], list[Failure]]:
+        """Rows in their order; a failure for each problem that keeps none."""
+        lost = (Outcome.FAILED, *([Outcome.TRUNCATED] if self.cut_off == "drop" else []))
+        kept = [row for row in rows if row.outcome not in lost]
+        left = {row.problem_id for row in kept}
+        gone = [problem for problem in dict.fromkeys(row.problem_id for row in rows) if problem not in left]
+        return kept, [Failure(step=self.kind, item=problem, reason="no_whole_trace") for problem in gone]

@@ -32,4 +32,5 @@ PARTS = PartTable(
     within="rewards.Within",
     scored="rewards.Scored",
     overlong="rewards.Overlong",
+    knights_and_knaves="knaves.KnightsAndKnaves",
 )

@@ -50,7 +50,7 @@ OFTEN_WRONG: dict[str, dict[str, Any]] = {
         "distilled.group_size": 3,
         "distilled.problems_per_step": 2,
         "distilled.max_tokens": 48,
-        "distilled.rewards": ["formatted", {"kind": "overlong", "max_tokens": 48, "buffer": 40}],
+        "distilled.rewards": ["formatted", {"kind": "overlong", "limit": 48, "buffer": 40}],
     },
     "mentor-kd": {"sample.max_tokens": 256, "sample.tries": 1},
     "socratic-cot": {"sample.tries": 1},
