@@ -27,7 +27,7 @@ from stillwise.train.grpo_draw import Answer, Drawer, Prompt, prompts
 from stillwise.train.losses.cross_entropy import token_logprobs
 from stillwise.train.losses.head import Head
 from stillwise.train.losses.policy import advantages, clipped_ratio, flat, k3
-from stillwise.train.packing import Pack, epoch_order, filled, hidden_states
+from stillwise.train.packing import Pack, bare, epoch_order, filled, hidden_states
 from stillwise.train.render import Rendered, Row, end_token
 from stillwise.train.signals.source import check_head
 
@@ -50,12 +50,12 @@ def train_policy(part: GRPO, examples: Sequence[Example], student: Path, out: Pa
         require_rows(asked, dropped)
         seed = derive_seed(tools.seed, tools.step, part.kind)
         steps = planned(part, [prompt.row for prompt in asked], seed)
-        model = load_student(part, student, [prompt.row for prompt in asked[:2]])
+        model = load_student(part, student, [prompt.row for prompt in asked[:2]], seed)
         check_head(model, asked[0].row, len(tokenizer))
         sampling = Sampling(temperature=part.temperature, top_p=1.0, max_tokens=part.max_tokens)
         cost = GroupCost(
             part=part,
-            drawer=Drawer.of(model, tokenizer, end, sampling, part.student, tools.step),
+            drawer=Drawer.of(bare(model), tokenizer, end, sampling, part.student, tools.step),
             prompts={prompt.row.id: prompt for prompt in asked},
             tools=replace(tools, progress=lambda label, total: _Silent()),
             seed=seed,

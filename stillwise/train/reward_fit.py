@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from stillwise.arrows import Example, Regression, Tools
 from stillwise.errors import UserError
+from stillwise.models.adapter import need_peft, still
 from stillwise.models.reward import FIELD, RewardModel, RewardSettings, reward_ids
+from stillwise.models.weights import is_adapter
 from stillwise.records import derive_seed, digest
-from stillwise.train import folder, loop
-from stillwise.train.fields import Fit
+from stillwise.train import folder, loop, processes
+from stillwise.train.fields import Fit, Lora
 from stillwise.train.fit import figures, fitted, planned, require_rows
 from stillwise.train.losses.regression import Standard, bradley_terry
 from stillwise.train.packing import ATTENTION, PROBE_TOKENS, Pack, bare, register_attention
@@ -40,7 +42,7 @@ def train_regressor(part: RewardTrainer, examples: Sequence[Example], base: Path
     labels = _labels(part, examples)
     taught, kept = split(examples, part.held_out)
     with folder.quiet(), folder.whole_folder(out) as aside:
-        base_model = Base.load(part, base)
+        base_model = Base.load(part, base, derive_seed(tools.seed, tools.step))
         rendered = base_model.rendered([(e.id, e.user, e.assistant) for e in taught], part.max_length)
         standard = Standard() if part.objective.bounded else Standard.of([labels[row.id] for row in rendered.rows])
         link: Any = "logistic" if part.objective.bounded else "linear"
@@ -60,7 +62,7 @@ def train_ranker(part: PairRewardTrainer, examples: Sequence[Example], base: Pat
     began = time.monotonic()
     taught, kept = split(examples, part.held_out)
     with folder.quiet(), folder.whole_folder(out) as aside:
-        base_model = Base.load(part, base)
+        base_model = Base.load(part, base, derive_seed(tools.seed, tools.step))
         both = [(e.id, e.user, e.assistant) for e in taught] + [(REJECTED + e.id, e.user, e.rejected) for e in taught]
         every = base_model.rendered(both, part.max_length)
         rows = {row.id: row for row in every.rows}
@@ -119,14 +121,15 @@ class Base:
     packed: bool
 
     @classmethod
-    def load(cls, fit: Fit, source: Path) -> Base:
+    def load(cls, fit: Fit, source: Path, seed: int = 0) -> Base:
         """The weights under a head of zeros: before the first step every answer has the mean score."""
         tokenizer = folder.load_tokenizer(source)
         end = end_token(tokenizer)
-        model = _classifier(source, _pad(tokenizer, end))
+        model = _classifier(source, _pad(tokenizer, end)).to(processes.device())
         if fit.packing:
             register_attention()
             _set_packed(model)
+        model = _adapted(model, fit.adapter, seed) if fit.adapter else model
         if fit.gradient_checkpointing:
             folder.recompute_activations(model)
         return cls(model=model, tokenizer=tokenizer, source=source, end=end, packed=fit.packing)
@@ -165,10 +168,11 @@ class Base:
         return [value for group in found for value in group]
 
     def save(self, aside: Path, settings: RewardSettings) -> None:
-        """An ordinary sequence classifier with one label; how its logit is read stands in its ``config.json``."""
-        setattr(self.model.config, FIELD, settings.as_dict())
-        self.model.config.problem_type = "regression" if settings.link == "linear" else None
-        self.model.save_pretrained(str(aside))
+        """An ordinary sequence classifier with one label, adapters merged; how its logit is read stands in ``config.json``."""
+        model = self.model.merge_and_unload() if hasattr(self.model, "merge_and_unload") else self.model
+        setattr(model.config, FIELD, settings.as_dict())
+        model.config.problem_type = "regression" if settings.link == "linear" else None
+        model.save_pretrained(str(aside))
         for name in folder.COPIED:
             if (self.source / name).is_file():
                 shutil.copyfile(self.source / name, aside / name)
@@ -192,6 +196,8 @@ def _classifier(source: Path, pad: int) -> Any:
     import torch
     from transformers import AutoModelForSequenceClassification
 
+    if is_adapter(source):
+        raise UserError(f"{source} holds an adapter alone; a reward model starts from whole weights: merge it (merge: true)")
     given: Any = {"use_safetensors": True, "local_files_only": True, "num_labels": 1, "pad_token_id": pad}
     try:
         model: Any = AutoModelForSequenceClassification.from_pretrained(str(source), dtype=torch.float32, **given)
@@ -201,6 +207,25 @@ def _classifier(source: Path, pad: int) -> Any:
         raise UserError(f"a {model.config.model_type} classifier has no plain score head; a reward model needs one")
     torch.nn.init.zeros_(model.score.weight)
     return model
+
+
+def _adapted(model: Any, adapter: Lora, seed: int) -> Any:
+    """The classifier with a low-rank adapter; the head is trained whole."""
+    import torch
+
+    need_peft()
+    from peft import LoraConfig, get_peft_model
+
+    targets = adapter.targets if isinstance(adapter.targets, str) else list(adapter.targets)
+    config = LoraConfig(
+        task_type="SEQ_CLS", r=adapter.rank, lora_alpha=adapter.alpha, lora_dropout=adapter.dropout, target_modules=targets
+    )
+    with torch.random.fork_rng(), still():
+        torch.manual_seed(derive_seed(seed, "adapter") % 2**31)
+        try:
+            return get_peft_model(model, config)
+        except ValueError as err:
+            raise UserError(f"adapter.targets {targets}: {err}") from err
 
 
 def _set_packed(model: Any) -> None:
@@ -233,9 +258,9 @@ def _check_isolation(model: Any, rows: Sequence[Row]) -> None:
     model.eval()
     with torch.no_grad():
         packed_BH = last_states(model, Pack.of(clipped, model.device))
-        model.set_attn_implementation("eager")
+        bare(model).set_attn_implementation("eager")
         alone_BH = torch.cat([last_states(model, Pack.of([row], model.device)) for row in clipped])
-        model.set_attn_implementation(ATTENTION)
+        bare(model).set_attn_implementation(ATTENTION)
     model.train(training)
     error = float((packed_BH - alone_BH).abs().max() / alone_BH.abs().max().clamp(min=1e-9))
     if not error <= ISOLATED:

@@ -14,6 +14,7 @@ import pytest
 from stillwise.arrows import Example, Reward, Tools
 from stillwise.errors import UserError
 from stillwise.records import Problem, Trace
+from stillwise.train.fields import Lora
 from stillwise.train.fit import load_student
 from stillwise.train.folder import load_tokenizer
 from stillwise.train.grpo import GRPO
@@ -249,6 +250,16 @@ def test_training_raises_the_reward_and_repeats(student: Path, tmp_path: Path, t
     assert {"kl", "clipped", "tokens", "truncated", "reward", "reward_formatted"} <= set(found[0]["policy_curves"])
     assert found[0]["policy_curves"]["kl"][0][1] == pytest.approx(0, abs=1e-6)
     assert found[0]["policy_curves"]["kl"][-1][1] > 1e-4
+
+
+@pytest.mark.usefixtures("threads")
+def test_an_adapter_alone_is_trained(student: Path, tmp_path: Path, tools: Tools) -> None:
+    part = GRPO(**{**SMALL, "beta": 0.01}, steps=2, rewards=(Letters(),), adapter=Lora(rank=4))
+    found = part.train(posed(6), student, tmp_path / "out", tools)
+    assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+    assert found["policy_curves"]["kl"][0][1] == pytest.approx(0, abs=1e-6)
+    assert found["policy_curves"]["kl"][1][1] > 0
 
 
 @pytest.mark.usefixtures("threads")

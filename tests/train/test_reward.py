@@ -15,6 +15,7 @@ from stillwise.errors import UserError
 from stillwise.models.reward import RewardModel, batches, reward_ids
 from stillwise.records import Problem, Trace
 from stillwise.score.reward import RewardScore
+from stillwise.train.fields import Lora
 from stillwise.train.folder import quiet
 from stillwise.train.losses.regression import Huber, SoftBCE
 from stillwise.train.reward import PairRewardTrainer, RewardTrainer
@@ -69,6 +70,18 @@ def test_it_learns_the_marks_and_loads_as_a_classifier(student: Path, tmp_path: 
     assert ours == pytest.approx(plain, abs=1e-5)
     assert all(value is not None and 0 <= value <= 1 for value in ours)
     assert ours[0] < ours[1] < ours[2]  # type: ignore[operator]
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_low_rank_reward_model_is_saved_whole(student: Path, tmp_path: Path, tools: Tools) -> None:
+    part = RewardTrainer(**{**QUICK, "epochs": 4}, adapter=Lora(rank=8))
+    found = part.train(scored(60), student, tmp_path / "model", tools)
+    assert found["held_out"]["spearman"] > 0.5
+    assert not list((tmp_path / "model").glob("adapter*"))
+    ours = RewardModel(tmp_path / "model").values([("What is 1 + 1?", "so so")])[0]
+    stated = RewardModel(tmp_path / "model").settings
+    (raw,) = logits(tmp_path / "model", "What is 1 + 1?", ["so so"])
+    assert ours == pytest.approx(min(1, max(0, stated.mean + stated.deviation * raw)), abs=1e-5)
 
 
 @pytest.mark.usefixtures("threads")
