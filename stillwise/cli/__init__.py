@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from stillwise.cli import looking, measuring, running
+from stillwise.cli import looking, measuring, running, serving, teacher
 from stillwise.errors import StillwiseError
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def build_parser() -> argparse.ArgumentParser:
     looking.status_parser(commands)
     looking.gc_parser(commands)
     running.study_parser(commands)
+    teacher.teacher_parser(commands)
+    serving.serve_parser(commands)
     return parser
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -131,6 +131,14 @@ class TransformersModel:
         """The prompt that the chat template gives, and what it opens of the answer."""
         return rendered(self._tokenizer, ask)
 
+    def chat_prompt(self, messages: Sequence[Mapping[str, str]], continued: bool) -> str:
+        """The prompt that the template makes of a conversation; ``continued`` leaves the last turn open to be gone on with."""
+        turns = [dict(message) for message in messages]
+        prompt: str = self._tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=not continued, continue_final_message=continued
+        )
+        return prompt
+
     def encode(self, text: str) -> list[int]:
         """Tokens of a text, no special ones added."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
@@ -214,12 +222,15 @@ class TransformersModel:
 
     def generate(self, batch: Sequence[Request]) -> list[Completion]:
         """One completion for each request, in order; the same batch gives the same bytes on the same machine."""
+        return self.generate_from(batch, [self.render(request.ask) for request in batch])
+
+    def generate_from(self, batch: Sequence[Request], starts: Sequence[tuple[str, str]]) -> list[Completion]:
+        """As ``generate``, from prompts that were rendered elsewhere: each with what its template opened of the answer."""
         import torch
 
         if not batch:
             return []
         torch.set_num_threads(self._threads)
-        starts = [self.render(request.ask) for request in batch]
         rows = [self._row(request, *start) for request, start in zip(batch, starts, strict=True)]
         live = self._live([len(row.prompt) for row in rows], max(r.sampling.max_tokens for r in batch))
         Loop(self._model, self._vocabulary, rows, live).run()

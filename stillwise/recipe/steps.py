@@ -53,6 +53,7 @@ from stillwise.recipe.work import (
 from stillwise.records import Failure, Outcome, Span, Trace, digest
 from stillwise.runtime import tables
 from stillwise.runtime.draw import verdicts as verdicts_of
+from stillwise.runtime.spread import rewritings, scores
 from stillwise.runtime.store import StepFolder
 from stillwise.runtime.tables import Judged, Scored
 
@@ -105,7 +106,7 @@ def rewrite(work: Work, step: Step, folder: StepFolder) -> Facts:
     part, problems, source = cast(Rewriter, step.part), by_id(work.every_problem), cast(str, step.source)
     traces = work.traces(source) if part.wants == "all" else _with_outcome(work, source, Outcome(part.wants))
     tools = work.tools(step)
-    edited = part.rewrite_all([(problems[trace.problem_id], trace) for trace in traces], tools)
+    edited = rewritings(part, [(problems[trace.problem_id], trace) for trace in traces], tools, work.executor)
     kept = [item for item in edited if isinstance(item, Trace)]
     verifier = next((p for p in walk_parts(part) if isinstance(p, Verifier)), None)
     asked = [trace for trace in kept if verifier and part.verifies(trace)]
@@ -158,7 +159,7 @@ def score(work: Work, step: Step, folder: StepFolder) -> Facts:
     for trace in work.traces(cast(str, step.source)):
         groups.setdefault(trace.problem_id, []).append(trace)
     tools = work.tools(step)
-    found = part.score_all([(problems[problem], group) for problem, group in groups.items()], tools)
+    found = scores(part, [(problems[problem], group) for problem, group in groups.items()], tools, work.executor)
     scored = [
         Scored(trace_id=trace.id, score=value)
         for traces, values in zip(groups.values(), found, strict=True)

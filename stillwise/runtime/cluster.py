@@ -18,6 +18,9 @@ DECIDES_BYTES = ("stillwise", "torch", "transformers", "tokenizers", "numpy")
 """Packages whose versions move bytes: a worker with other ones is refused."""
 
 
+_STARTED = False
+
+
 @dataclass(frozen=True)
 class Room:
     """What the living machines have, in pieces that one replica or task fits into."""
@@ -62,7 +65,9 @@ def join(address: str) -> bool:
     Without an address: the cluster that this process is connected to, that ``RAY_ADDRESS`` names or that runs on this machine,
     else a new one of this machine alone. Raises UserError where an address does not answer.
     """
+    global _STARTED
     ray = require_ray()
+    _STARTED = False
     if ray.is_initialized():
         if address and address not in ("auto", ray.get_runtime_context().gcs_address):
             raise UserError(f"--on ray:{address}: this process is connected to another cluster already")
@@ -77,8 +82,14 @@ def join(address: str) -> bool:
                 f"--on ray: no cluster answers at {place} ({_first_line(err)}); start one with 'ray start'"
             ) from err
         cores = len(os.sched_getaffinity(0))
+        _STARTED = True
         ray.init(address="local", num_cpus=cores, include_dashboard=False, object_store_memory=STORE_BYTES, **options)
     return True
+
+
+def started_here() -> bool:
+    """Whether the cluster ends with this process."""
+    return _STARTED
 
 
 def leave() -> None:

@@ -7,7 +7,7 @@ worked on it, so nothing here can move a byte.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -151,8 +151,7 @@ class RayExecutor:
             return self._tasks(work, shards)
         if opener not in self._fleets:
             self._fleets[opener] = Fleet(opener, self.threads)
-        others = [fleet for key, fleet in self._fleets.items() if key != opener]
-        return self._fleets[opener].map(work, shards, others)
+        return self._fleets[opener].map(work, shards, self._fleets.values())
 
     def _tasks(self, work: Work[S, R], shards: Sequence[S]) -> Iterator[Done[R]]:
         ray = cluster.require_ray()
@@ -227,19 +226,19 @@ class Fleet:
     """Replica by the reference of the result."""
     _lost_starts: int = 0
 
-    def map(self, work: Work[S, R], shards: Sequence[S], others: Sequence[Fleet]) -> Iterator[Done[R]]:
-        """Results as they come; ``others`` give up replicas that have nothing to do where this fleet finds no room."""
+    def map(self, work: Work[S, R], shards: Sequence[S], all_fleets: Collection[Fleet]) -> Iterator[Done[R]]:
+        """Results as they come. ``all_fleets`` may grow meanwhile; idle replicas of others go where this one finds no room."""
         ray, queue, losses = cluster.require_ray(), deque(range(len(shards))), Counter[int]()
         held, mine = ray.put(work), dict[Any, int]()
         try:
             while queue or mine:
-                self._grow(len(queue) + len(mine), others)
+                self._grow(len(queue) + len(mine), all_fleets)
                 while queue and self._idle:
                     reference = self._send(held, shards[queue[0]])
                     mine[reference] = queue.popleft()
                 ready, _ = ray.wait([*mine, *self._starting], num_returns=1, timeout=LOOK_S)
                 if not ready and not mine:
-                    self._ask_for_room(len(self._starting), others)
+                    self._ask_for_room(len(self._starting), all_fleets)
                 for reference in ready:
                     if reference in self._starting:
                         self._start(reference)
@@ -289,7 +288,7 @@ class Fleet:
             self._lost_starts = 0
             self._idle.append(replica)
 
-    def _grow(self, wanted: int, others: Sequence[Fleet]) -> None:
+    def _grow(self, wanted: int, all_fleets: Collection[Fleet]) -> None:
         """Replicas for the work there is, as far as machines have room; idle ones of other models go first."""
         room = cluster.room()
         cpus, gpus = self._needs(room)
@@ -298,7 +297,7 @@ class Fleet:
             raise UserError(_no_room(room, cpus, gpus))
         missing = min(places, wanted) - len(self._starting) - len(self._idle) - len(self._busy)
         if missing > 0:
-            self._ask_for_room(missing - cluster.free_places(cpus, gpus), others)
+            self._ask_for_room(missing - cluster.free_places(cpus, gpus), all_fleets)
         for _ in range(missing):
             options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": 0, "max_task_retries": 0}
             replica = cluster.require_ray().remote(_Replica).options(**options).remote()
@@ -308,17 +307,18 @@ class Fleet:
         """CPUs and GPUs of one replica: its threads, and the opener's GPUs where the cluster has any."""
         return float(self.threads), float(getattr(self.opener, "gpus", 1)) if room.gpus else 0.0
 
-    def _ask_for_room(self, places: int, others: Sequence[Fleet]) -> None:
-        for fleet in others:
-            places -= fleet.make_room(places)
+    def _ask_for_room(self, places: int, all_fleets: Collection[Fleet]) -> None:
+        for fleet in all_fleets:
+            places -= fleet.make_room(places) if fleet is not self else 0
 
     def make_room(self, wanted: int) -> int:
-        """Ends up to so many replicas that wait for work (one whose result lies ready waits too); how many it were."""
+        """Ends up to so many replicas that wait for work (one whose result lies ready, and one that starts, too); how many."""
         busy = list(self._busy)
         done = cluster.require_ray().wait(busy, num_returns=len(busy), timeout=0)[0] if busy else []
         going = [self._idle.pop() for _ in range(max(0, min(wanted, len(self._idle))))]
         # A small result outlives its worker; a large one is lost with it, and its shard is done again.
         going += [self._busy.pop(reference) for reference in done[: max(0, wanted - len(going))]]
+        going += [self._starting.pop(reference) for reference in list(self._starting)[: max(0, wanted - len(going))]]
         for replica in going:
             self._kill(replica)
         return len(going)

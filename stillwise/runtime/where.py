@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stillwise.errors import UserError, nearest
-from stillwise.runtime.executor import Executor, Local, cut
+from stillwise.runtime.executor import Executor, Local
+from stillwise.runtime.spread import OpenGraders, spread
 
 if TYPE_CHECKING:
     from stillwise.arrows import Graders, Verifier
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from stillwise.runtime.graders import GraderPool
 
 LOCAL, RAY = "local", "ray"
-LEAST_PAIRS = 64
-"""Fewer pairs in a shard are graded here sooner than they are sent."""
-SHARDS_PER_SLOT = 2
 
 
 def check_on(on: str) -> str:
@@ -44,18 +42,6 @@ def open_executor(on: str, threads: int) -> Executor:
 
 
 @dataclass(frozen=True)
-class OpenGraders:
-    """Opens a worker's own pool of graders."""
-
-    workers: int = 1
-
-    def __call__(self) -> GraderPool:
-        from stillwise.runtime.graders import GraderPool
-
-        return GraderPool(workers=self.workers)
-
-
-@dataclass(frozen=True)
 class Grade:
     """Verdicts of one shard of pairs, by the worker's own pool."""
 
@@ -75,11 +61,7 @@ class SpreadGraders:
 
     def verify(self, verifier: Verifier, pairs: Sequence[tuple[Problem, Trace]]) -> list[Verdict]:
         """Verdicts in the order of the pairs."""
-        shards = cut(pairs, SHARDS_PER_SLOT * self.executor.slots, LEAST_PAIRS)
-        if len(shards) <= 1:
-            return self.here.verify(verifier, pairs)
-        found = {done.index: done.value for done in self.executor.map(Grade(verifier), shards)}
-        return [verdict for index in range(len(shards)) for verdict in found[index]]
+        return spread(self.executor, Grade(verifier), pairs, lambda: self.here.verify(verifier, pairs))
 
 
 def graders_for(executor: Executor, here: GraderPool) -> Graders:

@@ -46,7 +46,7 @@ def finished(arguments: list[str]) -> None:
     assert process.returncode == 0, said
 
 
-def wait_until(reached: Callable[[], bool], process: subprocess.Popen[str], limit_s: float = 240.0) -> None:
+def wait_until(reached: Callable[[], bool], process: subprocess.Popen[str], limit_s: float = 600.0) -> None:
     """Returns when something is so; fails where the process ends or the time is over before."""
     end = time.monotonic() + limit_s
     while not reached():
