@@ -16,6 +16,7 @@ from stillwise.evaluate import (
     views_survival,
     views_tokens,
 )
+from stillwise.evaluate.policy_views import policy_blocks
 from stillwise.evaluate.shape import Metrics
 from stillwise.evaluate.view_kinds import Figure, Table, section
 from stillwise.evaluate.wording import level_name, levels_of
@@ -40,7 +41,7 @@ def sections(metrics: Metrics) -> list[Section]:
         Section(id="curation", title="The data", blocks=views_curation.curation_blocks(metrics)),
         Section(id="selection", title="The choice of traces", blocks=_chosen(metrics)),
         Section(id="probes", title="Probes", blocks=_probes(metrics)),
-        Section(id="training", title="Training", blocks=views.training_figures(metrics)),
+        Section(id="training", title="Training", blocks=[*views.training_figures(metrics), *policy_blocks(metrics)]),
         Section(id="lengths", title="Lengths and cost", blocks=_lengths(metrics)),
         Section(id="outcomes", title="Verdicts and what was dropped", blocks=_outcomes(metrics)),
     ]

@@ -134,8 +134,13 @@ def curves(chart: charts.Curves) -> Drawing:
     drawing = Drawing.of(HEIGHT)
     axes = drawing.axes(left=LEFT, bottom=38.0)
     drawn = [(name, curve) for name, curve in chart.stages if curve]
-    top = max((value for _, curve in drawn for _, value in curve), default=1.0) or 1.0
+    values = [value for _, curve in drawn for _, value in curve]
+    low = min(0.0, *values) if values else 0.0
+    top = max(0.0, *values) if values else 1.0
+    top = top or -low or 1.0
     drawing.value_axis(axes, top * 1.14, "count")
+    if low < 0:
+        axes.set_ylim(low * 1.14, top * 1.14)
     begun = 0.0
     for place, (name, curve) in enumerate(drawn):
         axes.plot([begun + x for x, _ in curve], [y for _, y in curve], color=ink(series_colour(place + 1)), linewidth=1.4)

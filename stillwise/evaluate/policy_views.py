@@ -8,8 +8,10 @@ from statistics import fmean
 from typing import Any
 
 from stillwise.evaluate import metrics
+from stillwise.evaluate.charts import Curves
 from stillwise.evaluate.metrics import level_order
-from stillwise.evaluate.shape import Estimate
+from stillwise.evaluate.shape import Estimate, Metrics
+from stillwise.evaluate.view_kinds import Figure, Table, ordered
 from stillwise.evaluate.wording import markdown_table, number
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -121,6 +123,40 @@ def bars(values: Sequence[float]) -> str:
     means = [fmean(values[begin:end]) for begin, end in pairwise(cuts)]
     low, high = min(means), max(means)
     return "".join(BARS[round((value - low) / (high - low) * (len(BARS) - 1)) if high > low else 0] for value in means)
+
+
+def policy_blocks(whole: Metrics) -> list[Figure | Table]:
+    """For the report: curves of each policy's rewards, lengths and KL, and how good each reward model is."""
+    found: list[Figure | Table] = []
+    for name in ordered(whole, "training"):
+        for stage in whole["training"][name]:
+            found += [_policy_figure(name, stage)] if stage.get("policy_curves") else []
+            found += [_held_out_table(name, stage["held_out"])] if stage.get("held_out") else []
+    return found
+
+
+def _policy_figure(name: str, stage: Mapping[str, Any]) -> Figure:
+    curves = {key: stage["policy_curves"][key] for key in sorted(stage["policy_curves"], key=_order)}
+    drawn = {key: tuple((step, value) for step, value in curve) for key, curve in curves.items()}
+    values = {key: [value for _, value in curve] for key, curve in curves.items()}
+    return Figure(
+        title=f"What {name} learnt from its own answers",
+        drawings=[(key, Curves(title=f"{name}: {key}", stages=((key, pairs),))) for key, pairs in drawn.items()],
+        note=f"{stage['flat_groups']:,} of {stage['groups']:,} groups had no spread and taught nothing; "
+        f"{stage['unscored']:,} of {stage['answers']:,} answers had no reward.",
+        head=("figure", "first tenth of the steps", "last tenth"),
+        body=[[key, number(_near(each, 0.0), 3), number(_near(each, 1.0), 3)] for key, each in values.items()],
+    )
+
+
+def _held_out_table(name: str, report: Mapping[str, Any]) -> Table:
+    body = [[key, number(value, 3)] for key, value in sorted(report.items()) if isinstance(value, float)]
+    body += [[key, number(value)] for key, value in sorted(report.items()) if isinstance(value, int)]
+    bins = [
+        [f"calibration: said {said:.2f}", f"{true:.2f} ({count:,.0f})"] for said, true, count in report.get("calibration", ())
+    ]
+    note = "Scores in 0 to 1; calibration: what was said in the mean, the mean of the labels, and of how many answers."
+    return Table(title=f"{name} on problems held out", head=("figure", "value"), body=[*body, *bins], note=note)
 
 
 def reward_tables(trained: Trained) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stillwise.evaluate.policy_views import bars, policy_tables, reward_tables, score_tables
+from stillwise.evaluate.policy_views import bars, policy_blocks, policy_tables, reward_tables, score_tables
 
 
 def section(scores: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
@@ -52,3 +52,20 @@ def test_a_reward_model_that_two_students_share_counts_once() -> None:
     }
     _, _, table = reward_tables(trained)
     assert table.splitlines()[-1] == "| rv_model | 2 | 40 | 0.150 | 0.300 | – | 0.050 |"
+
+
+def test_the_report_draws_curves_below_zero_too() -> None:
+    from stillwise.evaluate.plots import draw
+    from stillwise.evaluate.view_kinds import Figure, Table
+
+    falling = {**stage([0.0, -0.5, -1.0]), "answers": 80, "stage": "problems"}
+    report = {"traces": 40, "mae": 0.125, "calibration": [[0.2, 0.25, 8]]}
+    blocks = policy_blocks({"training": {"a": [falling], "b": [{"stage": "s", "held_out": report}]}})  # type: ignore[typeddict-item]
+    figure, table = blocks
+    assert isinstance(figure, Figure)
+    assert isinstance(table, Table)
+    assert "4 of 10 groups" in figure.note
+    assert ["mae", "0.125"] in table.body
+    assert ["calibration: said 0.20", "0.25 (8)"] in table.body
+    ((_, chart),) = figure.drawings
+    assert "-1" in draw(chart) or "−1" in draw(chart)
