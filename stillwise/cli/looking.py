@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 def list_parser(commands: Commands) -> None:
     """Flags of ``list``."""
     parser = add(commands, "list", "the recipes that ship, and the parts that a recipe may name", _list)
+    parser.add_argument(
+        "what", nargs="?", choices=("recipes", "parts", "benchmarks"), help="recipes: with family, cost and what was measured"
+    )
     parser.add_argument("--parts", action="store_true", help="parts by arrow, with their fields")
     parser.add_argument("--benchmarks", action="store_true", help="benchmarks and protocols that evaluate knows")
     parser.add_argument("--markdown", action="store_true", help="the table of the README")
@@ -42,12 +45,14 @@ def gc_parser(commands: Commands) -> None:
 def _list(args: argparse.Namespace) -> int:
     from stillwise.recipe import listing
 
-    if args.benchmarks:
+    if args.benchmarks or args.what == "benchmarks":
         from stillwise.evaluate.descriptions import benchmark_lines
 
         say(benchmark_lines())
-    elif args.parts:
+    elif args.parts or args.what == "parts":
         say(listing.part_lines())
+    elif args.what == "recipes" and not args.markdown:
+        say(listing.recipe_rows())
     else:
         say(listing.markdown_lines() if args.markdown else listing.recipe_lines())
     return 0

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from stillwise.arrows import Paradigm, Source
+from stillwise.errors import UserError
 from stillwise.parts import Part, builtin_catalogue, plain
-from stillwise.recipe.load import known_recipes, load
+from stillwise.recipe.load import find_binding, known_recipes, load, recipe_folder
+from stillwise.recipe.plan import make_plan
+from stillwise.recipe.plugged import installed_recipes
 from stillwise.recipe.schema import ARROWS, Method
+
+RESULTS_FILE = "results.json"
+"""Beside the recipes: what finished runs of them gave in the embedded world."""
 
 
 def _recipes() -> Iterator[tuple[str, Method]]:
@@ -16,8 +24,49 @@ def _recipes() -> Iterator[tuple[str, Method]]:
 
 
 def recipe_lines() -> list[str]:
-    """Each recipe with its sentence."""
-    return [f"{name:<28}{method.about}" for name, method in _recipes()]
+    """Each recipe with its sentence, those of installed plug-ins last."""
+    plugged = [(name, load(path).method) for name, path in installed_recipes(known_recipes()).items()]
+    return [f"{name:<28}{method.about}" for name, method in (*_recipes(), *plugged)]
+
+
+def recipe_rows() -> list[str]:
+    """Each recipe with its family, what its teachers are asked at most as published, and what was last measured here."""
+    path = recipe_folder() / RESULTS_FILE
+    results: dict[str, Any] = json.loads(path.read_text(encoding="utf8")) if path.is_file() else {}
+    rows = [(name, _family(name, method), _cost(name), _measured(results.get(name))) for name, method in _recipes()]
+    head = ("recipe", "family", "teachers as published", "last measured in the embedded world")
+    widths = [max(len(row[column]) for row in (head, *rows)) + 2 for column in range(3)]
+    return [
+        "".join(f"{cell:<{width}}" for cell, width in zip(row, [*widths, 0], strict=True)).rstrip() for row in (head, *rows)
+    ]
+
+
+def _family(name: str, method: Method) -> str:
+    """The folder of a family, or what its students are trained with, or that it only probes."""
+    folder = known_recipes()[name].parent
+    if folder != recipe_folder():
+        return folder.name
+    return " + ".join(dict.fromkeys(step.part.kind for step in method.steps if step.arrow == "train")) or "probe"
+
+
+def _cost(name: str) -> str:
+    path = known_recipes()[name]
+    try:
+        plan = make_plan(load(path, find_binding(path.stem, "paper")))
+    except UserError:
+        return "no paper binding"
+    return f"{plan.teacher_requests:,} calls at most"
+
+
+def _measured(result: Mapping[str, Any] | None) -> str:
+    """The last evaluation's accuracy on each benchmark, after that of the first."""
+    if not result or not result["rows"]:
+        return "not measured"
+    rows: list[Mapping[str, Any]] = result["rows"]
+    first, last = rows[0]["evaluation"], rows[-1]["evaluation"]
+    value = {(row["evaluation"], row["benchmark"]): 100 * row["pass_at_1"]["value"] for row in rows}
+    found = [f"{b} {value[first, b]:.0f} -> {value[last, b]:.0f} %" for e, b in value if e == last and (first, b) in value]
+    return f"{', '.join(found)} ({result['date']})"
 
 
 def markdown_lines() -> list[str]:

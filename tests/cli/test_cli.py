@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from stillwise.cli import build_parser, main
+from stillwise.recipe import listing, load
+from stillwise.recipe.load import recipe_folder
 from tests.conftest import Toy
 
 
@@ -53,6 +55,29 @@ def test_listing_names_recipes_and_parts(capsys: pytest.CaptureFixture[str]) -> 
     assert "single-think-solution" in capsys.readouterr().out
     assert main(["list", "--parts"]) == 0
     assert "no_rethink" in capsys.readouterr().out
+
+
+def test_recipes_are_listed_with_family_cost_and_what_was_measured(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows = [
+        {"evaluation": name, "benchmark": "sums", "pass_at_1": {"value": value}}
+        for name, value in (("before", 0.25), ("after", 0.5))
+    ]
+    (tmp_path / "results.json").write_text(json.dumps({"curriculum": {"rows": rows, "date": "2026-01-02"}}))
+    for name in ("curriculum.yaml", "paradigm_probe.yaml"):
+        (tmp_path / name).write_bytes((recipe_folder() / name).read_bytes())
+    (tmp_path / "bindings").symlink_to(recipe_folder() / "bindings")
+    for module in (load, listing):
+        monkeypatch.setattr(module, "recipe_folder", lambda: tmp_path)
+    assert main(["list", "recipes"]) == 0
+    head, curriculum, probe = capsys.readouterr().out.splitlines()
+    assert head.split()[:2] == ["recipe", "family"]
+    assert curriculum.split()[:2] == ["curriculum", "sft"]
+    assert "120,000 calls at most" in curriculum
+    assert "sums 25 -> 50 % (2026-01-02)" in curriculum
+    assert probe.split()[1] == "probe"
+    assert "not measured" in probe
 
 
 def test_measuring_one_model(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
