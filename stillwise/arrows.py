@@ -127,9 +127,16 @@ class Curator(Part):
 class Poser(Part):
     """Which problems the steps after it are about: others than the run's, or the run's again."""
 
+    def most(self, own: int, now: int) -> int:
+        """How many problems it poses at most, where the run has so many and the steps before it were about so many."""
+        return now
+
     @abstractmethod
-    def pose(self, own: Sequence[Problem]) -> Iterator[Problem | Failure]:
-        """Problems in a fixed order; ``own`` are the run's. A row that cannot be used comes as a Failure with its reason."""
+    def pose(self, own: Sequence[Problem], now: Sequence[Problem], rows: Sequence[Row]) -> Iterator[Problem | Failure]:
+        """Problems in a fixed order: of the run's (``own``), of those that the step before was about (``now``), or others.
+
+        ``rows`` are those of the outputs that the part names. What cannot be used comes as a Failure with its reason.
+        """
 
 
 class Filter(Part):

@@ -11,6 +11,7 @@ PARTS = PartTable(
     micro="gym.Micro",
     elsewhere="elsewhere.Elsewhere",
     own="elsewhere.Own",
+    hard_for="elsewhere.HardFor",
     dedupe="dedupe.Dedupe",
     decontaminate="decontaminate.Decontaminate",
     decontaminate_traces="decontaminate.DecontaminateTraces",

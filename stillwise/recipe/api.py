@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +58,9 @@ class Recipe:
 def catalogue_with(plugins: Sequence[str]) -> Catalogue:
     """The built-in catalogue and the ``PARTS`` of plug-in modules, by import name."""
     catalogue = builtin_catalogue()
+    if plugins and os.getcwd() not in sys.path:
+        # A module of the folder that one works in; an installed command does not look there by itself.
+        sys.path.append(os.getcwd())
     for name in plugins:
         try:
             module = importlib.import_module(name)

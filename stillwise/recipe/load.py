@@ -15,6 +15,7 @@ from stillwise.errors import RecipeError, UserError, nearest
 from stillwise.parts import Catalogue, Part, builtin_catalogue
 from stillwise.recipe.faults import Document, Place, name_fault, parse_value, raise_all, read_document
 from stillwise.recipe.graph import check_graph
+from stillwise.recipe.plugged import installed_recipes
 from stillwise.recipe.raw import WORDS, RawStep, named_steps
 from stillwise.recipe.rounds import ROUNDS, Block, Rounds, unrolled
 from stillwise.recipe.schema import (
@@ -83,25 +84,38 @@ def find_recipe(name: str) -> Path:
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or path.exists():
         return path
-    raise UserError(f"no recipe is called {name!r}; {nearest(name, known)} (or give the path of a YAML file)")
+    plugged = installed_recipes(known)
+    if name in plugged:
+        return plugged[name]
+    raise UserError(f"no recipe is called {name!r}; {nearest(name, [*known, *plugged])} (or give the path of a YAML file)")
 
 
 def find_binding(recipe: str, binding: str) -> Path:
     """The file of a binding: the recipe's own of that name, the general one, or a path."""
-    folder = recipe_folder() / "bindings"
-    lineage = _lineage(recipe)
-    candidates = [*(folder / f"{name}.{binding}.yaml" for name in lineage), folder / f"{binding}.yaml", Path(binding)]
+    folder, lineage = recipe_folder() / "bindings", _lineage(recipe)
+    own = [path.parent / "bindings" for path in _plugged(recipe)]
+    named = [place / f"{name}.{binding}.yaml" for name in lineage for place in (*own, folder)]
+    candidates = [*named, *(place / f"{binding}.yaml" for place in (*own, folder)), Path(binding)]
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
-        names = [path.stem.removeprefix(f"{recipe}.") for path in folder.glob("*.yaml")]
+        names = [path.stem.removeprefix(f"{recipe}.") for place in (*own, folder) for path in place.glob("*.yaml")]
         raise UserError(f"no binding is called {binding!r} for {recipe}; {nearest(binding, names)}")
     return found
+
+
+def _plugged(recipe: str) -> list[Path]:
+    """The file of a plug-in's recipe; none for one that ships."""
+    shipped = known_recipes()
+    found = None if recipe in shipped else installed_recipes(shipped).get(recipe)
+    return [found] if found else []
 
 
 def _lineage(recipe: str) -> list[str]:
     """The recipe's name and those that it extends, nearest first: a binding of a parent fits its children."""
     names = [recipe]
-    while (path := known_recipes().get(names[-1])) and (parent := read_document(path).data.get("extends")):
+    while (path := next(iter(_plugged(names[-1])), known_recipes().get(names[-1]))) and (
+        parent := read_document(path).data.get("extends")
+    ):
         if str(parent) in names:
             break
         names.append(str(parent))

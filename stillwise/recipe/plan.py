@@ -96,7 +96,7 @@ def make_plan(loaded: Loaded, out: Path | None = None) -> Plan:
     samples = {name: spec.samples for name, spec in binding.benchmarks.items()}
     found, about = [], num
     for step in loaded.method.steps:
-        about = _posed(step.part, num) if isinstance(step.part, Poser) else about
+        about = step.part.most(num, about) if isinstance(step.part, Poser) else about
         about = min(about, number(step.part, "total", about)) if step.arrow == "curate" else about
         found.append(_bound(step, about, sizes, samples, loaded, out))
     return Plan(loaded=loaded, num_problems=num, num_problems_known=known, benchmarks=sizes, bounds=tuple(found))
@@ -118,14 +118,6 @@ def _counts(loaded: Loaded) -> tuple[int, dict[str, int]]:
         return len(problems), sizes
     kept, held_out = hold_out(problems)
     return len(kept), {HELD_OUT: len(held_out)}
-
-
-def _posed(part: Poser, own: int) -> int:
-    """How many problems the steps after a posing step are about; a source that says how many it makes is not read."""
-    sizes = [getattr(source, "size", None) for source in getattr(part, "sources", ())]
-    if None not in sizes:
-        return sum(size for size in sizes if size) or own
-    return sum(isinstance(item, Problem) for item in part.pose(()))
 
 
 def _problems(source: Part) -> Sequence[Problem]:

@@ -9,7 +9,7 @@ from typing import cast
 
 from stillwise.arrows import Caller, Composer, Contender, Graders, Poser, Progress, Row, Sampler, Tools
 from stillwise.machine import Site, Training
-from stillwise.parts import plain, scores_of
+from stillwise.parts import inputs_of, plain, scores_of
 from stillwise.recipe.load import Loaded
 from stillwise.recipe.roles import OpenModel, identity, local_folder
 from stillwise.recipe.schema import Step
@@ -149,7 +149,8 @@ class Work:
     def posed(self, step: Step) -> tuple[list[Problem], list[Failure]]:
         """The problems that a step poses, and what could not be used."""
         if step.name not in self.posing:
-            items = list(cast(Poser, step.part).pose(self.own or tuple(self.problems)))
+            rows = [row for name in inputs_of(step.part) for row in self.rows(name)]
+            items = list(cast(Poser, step.part).pose(self.own or tuple(self.problems), self.problems, rows))
             problems = [item for item in items if isinstance(item, Problem)]
             self.posing[step.name] = problems, [item for item in items if isinstance(item, Failure)]
         return self.posing[step.name]

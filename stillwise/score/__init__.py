@@ -8,6 +8,7 @@ PARTS = PartTable(
     pass_rate="outcomes.PassRate",
     variation="outcomes.Variation",
     apart="apart.Apart",
+    thoroughness="thorough.Thoroughness",
     length="shape.Length",
     structure="shape.Structure",
     repetition="shape.Repetition",

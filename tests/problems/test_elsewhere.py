@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from stillwise.arrows import Row
 from stillwise.errors import StepError, UserError
-from stillwise.problems.elsewhere import Elsewhere, Own
+from stillwise.problems.elsewhere import Elsewhere, HardFor, Own
 from stillwise.problems.gym import Micro
 from stillwise.recipe.api import Recipe
-from stillwise.records import Problem, Trace
+from stillwise.records import Failure, Problem, Trace
 from stillwise.runtime import tables
 from tests.conftest import RECIPE, Toy
 
@@ -55,8 +56,8 @@ def test_steps_are_about_what_was_posed_last(toy: Toy, tmp_path: Path) -> None:
 def test_a_problem_that_comes_twice_counts_once_and_the_own_are_as_they_were() -> None:
     source = Micro(family="chain_sum", per_level=2)
     once = [item for item in source.problems() if isinstance(item, Problem)]
-    assert list(Elsewhere(sources=(source, source)).pose(())) == once
-    assert list(Own().pose(once)) == once
+    assert list(Elsewhere(sources=(source, source)).pose((), (), ())) == once
+    assert list(Own().pose(once, (), ())) == once
 
 
 def test_no_problem_at_all_is_a_clear_error(toy: Toy, tmp_path: Path) -> None:
@@ -67,3 +68,37 @@ def test_no_problem_at_all_is_a_clear_error(toy: Toy, tmp_path: Path) -> None:
     )
     with pytest.raises((UserError, StepError), match=r"no usable problem|no row"):
         Recipe.load(path, binding=str(toy.binding)).run(tmp_path / "run", threads=1, progress="quiet")
+
+
+def tried(problem: Problem, *outcomes: str) -> list[Row]:
+    return [
+        Row(
+            trace_id=f"{problem.id}{number}",
+            problem_id=problem.id,
+            output="tries",
+            level=None,
+            outcome=outcome,
+            num_tokens=1,
+            sample_index=number,
+        )
+        for number, outcome in enumerate(outcomes)
+    ]
+
+
+def test_what_a_model_solves_by_itself_goes() -> None:
+    once, never, half, unknown = (Problem.of(f"{number}?", "1") for number in range(4))
+    now = [once, never, half, unknown]
+    rows = [
+        *tried(once, "correct", "incorrect", "incorrect", "incorrect"),
+        *tried(never, "incorrect", "truncated", "undecided"),
+        *tried(half, "correct", "incorrect"),
+        *tried(unknown, "undecided"),
+    ]
+    posed = list(HardFor(attempts="tries").pose((), now, rows))
+    assert [item for item in posed if isinstance(item, Problem)] == [never, unknown]
+    assert [(item.item, item.detail) for item in posed if isinstance(item, Failure)] == [
+        (once.id, "1 of 4"),
+        (half.id, "1 of 2"),
+    ]
+    kept = HardFor(attempts="tries", solved_at_most=0.25).pose((), now, rows)
+    assert [item for item in kept if isinstance(item, Problem)] == [once, never, unknown]

@@ -52,6 +52,7 @@ OFTEN_WRONG: dict[str, dict[str, Any]] = {
         "distilled.max_tokens": 48,
         "distilled.rewards": ["formatted", {"kind": "overlong", "limit": 48, "buffer": 40}],
     },
+    "limo": {"sample.max_tokens": 256, "screened.tries": 1, "screened.max_tokens": 96, "think.tries": 1},
     "mentor-kd": {"sample.max_tokens": 256, "sample.tries": 1},
     "socratic-cot": {"sample.tries": 1},
     "learn-to-reason": {"sample.max_tokens": 128, "sample.tries": 1, "rounds.times": 1, "max_failure_rate": 1.0},
