@@ -16,6 +16,7 @@ from stillwise.evaluate import (
     views_survival,
     views_tokens,
 )
+from stillwise.evaluate.pair_views import pair_figures
 from stillwise.evaluate.policy_views import policy_blocks
 from stillwise.evaluate.shape import Metrics
 from stillwise.evaluate.view_kinds import Figure, Table, section
@@ -41,7 +42,11 @@ def sections(metrics: Metrics) -> list[Section]:
         Section(id="curation", title="The data", blocks=views_curation.curation_blocks(metrics)),
         Section(id="selection", title="The choice of traces", blocks=_chosen(metrics)),
         Section(id="probes", title="Probes", blocks=_probes(metrics)),
-        Section(id="training", title="Training", blocks=[*views.training_figures(metrics), *policy_blocks(metrics)]),
+        Section(
+            id="training",
+            title="Training",
+            blocks=[*views.training_figures(metrics), *pair_figures(metrics), *policy_blocks(metrics)],
+        ),
         Section(id="lengths", title="Lengths and cost", blocks=_lengths(metrics)),
         Section(id="outcomes", title="Verdicts and what was dropped", blocks=_outcomes(metrics)),
     ]
