@@ -1,4 +1,4 @@
-"""The command line: run, check, plan, list, report, evaluate, compare, import, status, gc, study.
+"""The command line: run, check, plan, list, report, evaluate, compare, import, status, gc, study, serve, compress.
 
 Exit codes: 0 done, 1 an error while working, 2 the user's input cannot be used (nothing was done), 130 interrupted.
 Only the standard library is imported before a command is known, so that ``--help`` is instant.
@@ -59,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     running.study_parser(commands)
     teacher.teacher_parser(commands)
     serving.serve_parser(commands)
+    serving.compress_parser(commands)
     return parser
 
 

@@ -14,6 +14,7 @@ from stillwise.errors import CorruptOutput, UserError, nearest
 from stillwise.problems.columns import STEP, Columns, Origin, Reader, distinct
 from stillwise.problems.layouts import layout_reader
 from stillwise.records import Failure, Problem
+from stillwise.runtime import tables
 
 Row = Mapping[str, Any]
 _PEEK = 50
@@ -34,6 +35,9 @@ class File(Source):
     def problems(self) -> Iterator[Problem | Failure]:
         """Problems in the order of the file. Raises UserError: no file, no such column, nothing usable in it."""
         path = existing(Path(self.path))
+        if path.suffix == ".parquet" and tables.holds(path, Problem):
+            yield from itertools.islice(tables.read(path, Problem), self.origin.limit)
+            return
         yield from distinct(problems_of(rows_of(path), path.name, self.columns, self.origin), str(path))
 
 

@@ -33,8 +33,9 @@ from stillwise.evaluate.shape import TitrationFacts
 from stillwise.evaluate.titrate import Titration
 from stillwise.evaluate.titration_figures import titration_section
 from stillwise.parts import plain
-from stillwise.recipe.cost import cost_section
+from stillwise.recipe.benchmarks import write_benchmarks
 from stillwise.recipe.card import CARD, model_card
+from stillwise.recipe.cost import cost_section
 from stillwise.recipe.housekeeping import COMPLETE, USED, read_used
 from stillwise.recipe.judges import judges_section
 from stillwise.recipe.load import Loaded
@@ -61,6 +62,7 @@ def publish(
     out = work.folder.path
     write_text(out / RECIPE_FILE, resolved_yaml(work.loaded))
     tables.write(out / "problems.parquet", work.problems, Problem)
+    write_benchmarks(work)
     for step in (*_made(work, "traces"), *_made(work, "findings")):
         _publish_traces(work, step)
     _remove_strangers(work)

@@ -143,6 +143,18 @@ def read(path: Path, kind: type[R]) -> list[R]:
         raise CorruptOutput(f"{path} holds a value that no {kind.__name__} has ({_first_line(err)}); {_REMEDY}") from err
 
 
+def holds(path: Path, kind: type[Any]) -> bool:
+    """Whether a file of Parquet is a table of these records; False for other tables and for damaged files."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (pa.ArrowException, OSError):
+        return False
+    return bool(metadata.get(b"stillwise.record") == kind.__name__.encode())
+
+
 _REMEDY = "move it away and run the same command again: only what is missing is computed anew"
 
 
