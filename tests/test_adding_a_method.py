@@ -82,7 +82,7 @@ def test_a_package_works_by_installation_alone(folder: Path) -> None:
     assert "LIMO with fewer words for care." in done.stdout
     scores = (folder / "runs" / "plugged" / "metrics.json").read_text()
     assert '"careful"' in scores
-    words = [INSTALLED, "check", "careful-sett"]
+    words = [str(INSTALLED), "check", "careful-sett"]
     missed = subprocess.run(words, env=environment, cwd=folder, capture_output=True, text=True, check=False)
     assert missed.returncode == 2
     assert "did you mean 'careful-set'?" in missed.stderr

@@ -25,7 +25,7 @@ def holds(said: Any, world: tuple[bool, ...]) -> bool:
     """Whether a statement is true where so many tell the truth."""
     word, *rest = said
     if word == "telling-truth":
-        return world[rest[0]]
+        return bool(world[rest[0]])
     if word == "lying":
         return not world[rest[0]]
     values = [holds(each, world) for each in rest]

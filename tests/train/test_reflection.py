@@ -38,7 +38,7 @@ def test_the_triplet_is_zero_when_the_mistake_is_a_margin_farther_and_the_margin
 def test_gradients_agree_with_finite_differences() -> None:
     torch.manual_seed(0)
     states = [torch.randn(3, 5, dtype=torch.float64, requires_grad=True) for _ in range(3)]
-    assert torch.autograd.gradcheck(lambda *given: triplet(*given, 1.0), states)
+    assert torch.autograd.gradcheck(lambda a, p, n: triplet(a, p, n, 1.0), states)
 
 
 def test_a_triplet_needs_another_right_answer_and_a_mistake_and_neither_is_learnt() -> None:
