@@ -6,9 +6,11 @@ reader of Parquet (``datasets.load_dataset("parquet", …)``, DuckDB, Polars) op
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
+from sys import intern
 from typing import Any, TypeVar
 
 from stillwise.arrows import Lesson, Pair, Row, Scaffold
@@ -97,26 +99,42 @@ ADDED: Mapping[type[Any], frozenset[str]] = {Trace: frozenset({"num_thinking_tok
 def write(path: Path, records: Iterable[R], kind: type[R]) -> int:
     """Writes the records in order and returns how many; equal records give equal bytes. The file appears whole or not at all.
 
-    ``kind`` is the record class (``Judged`` and ``Scored`` for the side tables): an empty table has a schema too.
-    Raises UserError where the disk is full.
+    ``kind`` is the record class (``Judged`` and ``Scored`` for the side tables): an empty table has a schema too. Records are
+    taken as they come and let go with their group. Raises UserError where the disk is full.
     """
+    count = 0
+    with writing(path, kind) as add:
+        for record in records:
+            add(record)
+            count += 1
+    return count
+
+
+@contextmanager
+def writing(path: Path, kind: type[R]) -> Iterator[Callable[[R], None]]:
+    """What adds one record after another to a table, which appears when the block ends well."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = [_flat(record) for record in records]
-    schema = _schema(kind)
-    columns = [pa.array([row[name] for row in rows], type=schema.field(name).type) for name in schema.names]
-    table = pa.table(columns, schema=schema)
-    with whole_file(path) as aside:
-        pq.write_table(
-            table,
-            aside,
-            row_group_size=ROWS_PER_GROUP,
-            compression="zstd",
-            compression_level=ZSTD_LEVEL,
-            write_page_checksum=True,
-        )
-    return len(rows)
+    schema, rows, groups = _schema(kind), list[dict[str, Any]](), 0
+    options: dict[str, Any] = {"compression": "zstd", "compression_level": ZSTD_LEVEL, "write_page_checksum": True}
+    with whole_file(path) as aside, pq.ParquetWriter(aside, schema, **options) as writer:
+
+        def flush() -> None:
+            nonlocal groups
+            columns = [pa.array([row[name] for row in rows], type=schema.field(name).type) for name in schema.names]
+            writer.write_table(pa.table(columns, schema=schema), row_group_size=ROWS_PER_GROUP)
+            rows.clear()
+            groups += 1
+
+        def add(record: R) -> None:
+            rows.append(_flat(record))
+            if len(rows) == ROWS_PER_GROUP:
+                flush()
+
+        yield add
+        if rows or not groups:
+            flush()
 
 
 def read(path: Path, kind: type[R]) -> list[R]:
@@ -125,22 +143,52 @@ def read(path: Path, kind: type[R]) -> list[R]:
     Raises CorruptOutput, naming the file, where it is cut short, damaged, or holds other records; UserError where it is
     missing.
     """
+    return list(each(path, kind))
+
+
+def each(path: Path, kind: type[R], groups: Sequence[int] | None = None) -> Iterator[R]:
+    """The same records one by one; never more than a group of them is held. ``groups`` names some of the file's groups."""
+    build = _BUILDERS.get(kind, kind)
+    for rows in _groups(path, kind, None, groups):
+        try:
+            yield from (build(**row) for row in rows)
+        except (TypeError, ValueError) as err:
+            raise CorruptOutput(f"{path} holds a value that no {kind.__name__} has ({_first_line(err)}); {_REMEDY}") from err
+
+
+def columns(path: Path, kind: type[Any], names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Some columns of a table, row by row, as they stand in the file; the others are not read."""
+    for rows in _groups(path, kind, names, None):
+        yield from (tuple(row[name] for name in names) for row in rows)
+
+
+def sizes(path: Path, kind: type[Any]) -> list[int]:
+    """How many records each group of a table holds."""
+    with _opened(path, kind) as file:
+        return [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+
+
+@contextmanager
+def _opened(path: Path, kind: type[Any]) -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not path.is_file():
         raise UserError(f"{path} does not exist")
     try:
-        table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
-        _check_schema(path, table.schema, kind)
-        rows = table.to_pylist()
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            _check_schema(path, file.schema_arrow, kind)
+            yield file
     except (pa.ArrowException, OSError, UnicodeDecodeError) as err:
         raise CorruptOutput(f"{path} is damaged or cut short ({_first_line(err)}); {_REMEDY}") from err
-    build = _BUILDERS.get(kind, kind)
-    try:
-        return [build(**row) for row in rows]
-    except (TypeError, ValueError) as err:
-        raise CorruptOutput(f"{path} holds a value that no {kind.__name__} has ({_first_line(err)}); {_REMEDY}") from err
+
+
+def _groups(
+    path: Path, kind: type[Any], names: Sequence[str] | None, groups: Sequence[int] | None
+) -> Iterator[list[dict[str, Any]]]:
+    with _opened(path, kind) as file:
+        for group in range(file.num_row_groups) if groups is None else groups:
+            yield file.read_row_group(group, columns=names).to_pylist()
 
 
 def holds(path: Path, kind: type[Any]) -> bool:
@@ -215,6 +263,7 @@ def _problem(**row: Any) -> Problem:
 
 def _trace(**row: Any) -> Trace:
     rebuilt = {
+        **{name: intern(row[name]) for name in ("role", "model", "paradigm")},
         "finish": Finish(row["finish"]),
         "spans": tuple(Span(**span) for span in row["spans"]),
         "history": tuple(Signature(**signature) for signature in row["history"]),
@@ -224,7 +273,9 @@ def _trace(**row: Any) -> Trace:
 
 
 def _judged(trace_id: str, outcome: str, **rest: Any) -> Judged:
-    return Judged(trace_id=trace_id, verdict=Verdict(outcome=Outcome(outcome), **rest))
+    # A table says the same few words in every row: one string each is enough.
+    alike = {name: value and intern(value) for name, value in rest.items() if name in ("rule", "grader")}
+    return Judged(trace_id=trace_id, verdict=Verdict(outcome=Outcome(outcome), **{**rest, **alike}))
 
 
 def _scored(trace_id: str, **rest: Any) -> Scored:
