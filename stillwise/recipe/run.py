@@ -91,6 +91,7 @@ def run(loaded: Loaded, options: Options) -> Result:
     bound = bound_to(loaded, options)
     _check_until(bound, options.until)
     check_bindings(needed_roles(bound), bound.binding.roles)
+    _check_training(bound, options)
     with disk_errors(options.out):
         check_out(options.out, bound)
     folder = RunFolder(options.out)
@@ -173,6 +174,13 @@ def _stages_finished(work: Work, folder: StepFolder) -> bool:
     names = folder.facts.get("folders", [])
     stages = [StepFolder(step=name, fingerprint=Path(name).name, path=work.folder.work / name) for name in names]
     return all(stage.finished() for stage in stages)
+
+
+def _check_training(loaded: Loaded, options: Options) -> None:
+    if any(step.arrow == "train" for step in loaded.method.steps):
+        from stillwise.train.launch import check
+
+        check(loaded.binding.training.model_copy(update=dict(options.training)))
 
 
 def _check_until(loaded: Loaded, until: str | None) -> None:

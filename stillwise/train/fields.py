@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -28,6 +29,12 @@ class Lora(Fields):
     """Share of an adapter's inputs that is set to 0 in training."""
     merge: bool = False
     """Adds the adapter to the weights at the end and saves those; otherwise the adapter is saved beside its base's address."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Lora:
+        if find_spec("peft") is None:
+            raise ValueError("a LoRA adapter needs the extra 'lora': pip install 'stillwise[lora]'")
+        return self
 
 
 class Across(Fields):

@@ -41,6 +41,16 @@ def train(part: Trainer, examples: Sequence[Example], student: Path, out: Path, 
         return _run(job, [*command(training), "-m", WORKER, str(job)], tools)
 
 
+def check(training: Training) -> None:
+    """Refuses, before anything runs, a config that would not work and a place to report to that is not installed."""
+    if training.launch:
+        config_file(training.launch)
+    if set(training.report_to) - {"tensorboard"}:
+        from stillwise.train.fit import reports
+
+        reports(training.report_to)
+
+
 def command(training: Training) -> list[str]:
     """What starts the processes, up to the module that they run."""
     if not training.launch:

@@ -1,4 +1,4 @@
-"""Kill -9 in the middle of a training: the stage is repeated, and its weights are those of a run that nobody disturbed."""
+"""Kill -9 in the middle of a recipe's training: it goes on, and its weights are those of a run that nobody disturbed."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ BINDING = """\
 roles: {reasoner: "micro:reasoner", student: "micro:student"}
 problems: {kind: micro, family: chain_sum, per_level: 3}
 set: {train.learning_rate: 1.0e-3, train.max_length: 768}
+training: {checkpoint_steps: 2}
 """
 SCRIPT = """\
 import os, signal, sys
@@ -62,12 +63,15 @@ def run(tmp_path: Path, out: str, kill_at: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(("steps", "moment"), [(WHITE_BOX, "3"), (PAIRWISE, "saving")], ids=["white_box", "pairwise"])
-def test_a_killed_stage_is_repeated_and_leaves_the_same_weights(tmp_path: Path, steps: str, moment: str) -> None:
+def test_a_killed_stage_goes_on_and_leaves_the_same_weights(tmp_path: Path, steps: str, moment: str) -> None:
     (tmp_path / "killed.yaml").write_text(SAMPLED + steps)
     (tmp_path / "toy.yaml").write_text(BINDING)
     assert run(tmp_path, "killed", moment) == (-signal.SIGKILL, "")
     assert not list((tmp_path / "killed").rglob("student/model.safetensors")), "no half a student under its name"
+    kept = list((tmp_path / "killed").rglob("checkpoints/*/complete.json"))
+    assert [path.parent.name for path in kept] == ["checkpoint-2" if moment == "3" else "checkpoint-6"]
     assert run(tmp_path, "killed", "never") == (0, "")
+    assert not list((tmp_path / "killed").rglob("checkpoint*")), "they go with the end of the stage"
     assert run(tmp_path, "whole", "never") == (0, "")
     weights = [(tmp_path / out / "student" / "model.safetensors").read_bytes() for out in ("killed", "whole")]
     assert weights[0] == weights[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from typing import Any
 import pytest
 
 from stillwise.arrows import Tools
+from stillwise.cli.flags import training_flag, training_of
 from stillwise.errors import StillwiseError, UserError
 from stillwise.machine import Site, Training
+from stillwise.recipe.api import Recipe
 from stillwise.train import processes
 from stillwise.train.launch import command, config_file, train
 from stillwise.train.losses.preference import REDI
@@ -170,3 +173,24 @@ def test_configs_that_would_not_work_are_refused(text: str | None, message: str,
         (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(UserError, match=message):
         config_file(str(tmp_path / "config.yaml") if text is not None else "fsdp")
+
+
+def test_a_machine_that_cannot_train_so_is_found_before_anything_runs(tmp_path: Path) -> None:
+    recipe = Recipe.load("white-box-kd", binding="micro")
+    for training, message in (({"launch": "fsdp"}, "did you mean 'fsdp2'"), ({"report_to": ("tensorbord",)}, "tensorboard")):
+        with pytest.raises(UserError, match=message):
+            recipe.run(tmp_path / "out", training=training)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_line_says_how_to_train() -> None:
+    parser = argparse.ArgumentParser()
+    training_flag(parser)
+    words = ["--training", "devices=2", "--training", "report_to=wandb,mlflow", "--training", "checkpoint_s=30"]
+    found = training_of(parser.parse_args(words))
+    assert found == {"devices": 2, "report_to": ("wandb", "mlflow"), "checkpoint_s": 30.0}
+    assert training_of(parser.parse_args(["--training", "report_to=none"])) == {"report_to": ()}
+    with pytest.raises(UserError, match=r"--training devises: .*did you mean 'devices'"):
+        training_of(parser.parse_args(["--training", "devises=2"]))
+    with pytest.raises(UserError, match="--training devices: Input should be greater than or equal to 1"):
+        training_of(parser.parse_args(["--training", "devices=0"]))
