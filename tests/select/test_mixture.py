@@ -96,6 +96,7 @@ def test_a_rewriting_stands_over_its_own_correct_parent_alone() -> None:
         ([made("a", "think")], "no_rewriting"),
         ([made("a", "think", "incorrect"), made("r", "pruned", parent="a")], "no_rewriting"),
         ([made("a", "think"), made("r", "pruned", "incorrect", parent="a")], "no_rewriting"),
+        ([made("a", "think"), made("r", "elsewhere", parent="a")], "no_rewriting"),
         ([made("a", "think", text="same"), made("r", "pruned", parent="a", text="same")], "unchanged"),
     ],
 )
