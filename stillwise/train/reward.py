@@ -10,7 +10,7 @@ from pydantic import Field
 
 from stillwise.arrows import Example, Regression, Tools, Trainer
 from stillwise.parts import Role, Scores
-from stillwise.train.fields import Fit
+from stillwise.train.fields import Fit, RowOrder
 
 
 class RewardTrainer(Trainer, Fit):
@@ -32,6 +32,8 @@ class RewardTrainer(Trainer, Fit):
     """The judge's highest mark, by which scores are divided."""
     held_out: float = Field(default=0.1, gt=0, lt=1)
     """Share of the problems that nothing is learnt from (one at least)."""
+    order: RowOrder = "shuffled"
+    """``shuffled`` draws a new order for each epoch; ``as_given`` keeps the outputs one after the other."""
 
     def train(self, examples: Sequence[Example], student: Path, out: Path, tools: Tools) -> Mapping[str, Any]:
         """Writes an ``AutoModelForSequenceClassification`` folder and returns what `sft` does, and ``held_out``."""
@@ -54,6 +56,8 @@ class PairRewardTrainer(Trainer, Fit):
     """By how much the chosen answer's output should exceed the other's."""
     held_out: float = Field(default=0.1, gt=0, lt=1)
     """Share of the problems that nothing is learnt from (one at least)."""
+    order: RowOrder = "shuffled"
+    """``shuffled`` draws a new order for each epoch; ``as_given`` keeps the outputs one after the other."""
 
     def train(self, examples: Sequence[Example], student: Path, out: Path, tools: Tools) -> Mapping[str, Any]:
         """Writes an ``AutoModelForSequenceClassification`` folder and returns what `sft` does, and ``held_out``."""
