@@ -91,9 +91,12 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _survival(held: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    blocks = []
+    """Each run's tables once: students of one processor share them, under the first one's name."""
+    blocks: list[str] = []
+    seen: list[Table] = []
     for name, sections in held.items():
         tables: list[Table] = survival_tables(sections)  # type: ignore[arg-type]
-        for one in tables:
+        for one in (each for each in tables if each not in seen):
+            seen.append(one)
             blocks += [f"## {name}: {one.title[0].lower()}{one.title[1:]}", one.note, markdown_table(one.head, one.body)]
     return blocks

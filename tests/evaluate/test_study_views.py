@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stillwise.evaluate.study_views import shown
+from stillwise.evaluate.survival import Stage, survival
 
 
 def section(tokens: dict[str, dict[str, list[int]]], at_k: dict[str, float]) -> dict[str, Any]:
@@ -38,6 +39,12 @@ def test_pass_at_k_is_the_mean_over_seeds() -> None:
     [_, _, table] = shown(["pass_at_k"], ROWS, {})
     assert table.splitlines()[0] == "| student | K = 1 | K = 2 |"
     assert table.splitlines()[2] == "| A | 60.0 % | 80.0 % |"
+
+
+def test_a_processor_that_students_share_is_shown_once_under_the_first_name() -> None:
+    held = {"survival": survival(2, [Stage(step="s", does="d", traces=["p"], kept=["p"])])}
+    blocks = shown(["survival"], {}, {"First": held, "Second": held, "Third": {}})
+    assert [block for block in blocks if block.startswith("## ")] == ["## First: what is left after each step"]
 
 
 def test_one_sample_gives_no_curve_and_a_study_without_processors_no_survival() -> None:
