@@ -96,6 +96,8 @@ def _join(on: str) -> str:
 
     if not on_cluster(on):
         raise UserError(f"--on {on}: a fleet needs a cluster; give ray or ray:ADDRESS")
+    # Where the cluster is started here, on a busy machine: Serve would end a proxy that is not ready within five seconds.
+    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "120")
     cluster.join(on.partition(":")[2])
     return "started" if cluster.started_here() else "joined"
 

@@ -66,8 +66,7 @@ def join(address: str) -> bool:
     else a new one of this machine alone. Raises UserError where an address does not answer.
     """
     global _STARTED
-    ray = require_ray()
-    _STARTED = False
+    ray, _STARTED = require_ray(), address == "local"
     if ray.is_initialized():
         if address and address not in ("auto", ray.get_runtime_context().gcs_address):
             raise UserError(f"--on ray:{address}: this process is connected to another cluster already")

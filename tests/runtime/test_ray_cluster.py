@@ -67,7 +67,7 @@ def test_a_worker_node_lost_in_mid_step_changes_no_byte(nodes: Any, toy: Any, tm
     out = tmp_path / "out"
     process = started([*command, "--out", str(out), "--on", f"ray:{nodes.address}"])
     wait_until(lambda: bool(batches(out)), process)
-    nodes.remove_node(nodes.worker_nodes[0], allow_graceful=False)
+    nodes.remove_node(next(iter(nodes.worker_nodes)), allow_graceful=False)
     said, _ = process.communicate()
     assert process.returncode == 0, said
     assert published(out) == files
