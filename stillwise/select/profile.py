@@ -20,6 +20,11 @@ def binned(mark: float) -> int:
     return min(TOP, max(0, math.floor(mark + 0.5)))
 
 
+def named(value: object) -> object:
+    """One name as a tuple of one, so that a recipe may write either."""
+    return (value,) if isinstance(value, str) else value
+
+
 def first_of(row: Row, steps: Sequence[str]) -> float | None:
     """What the first of these scoring steps that decided anything of the trace said of it."""
     return next((row.scores[step] for step in steps if step in row.scores), None)

@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from stillwise.arrows import Row, Selector
 from stillwise.parts import Scores
 from stillwise.records import Failure, Outcome
-from stillwise.select.profile import by_problem, lengths
+from stillwise.select.profile import by_problem, lengths, named
 
 
 class SuitedLength(Selector):
@@ -28,6 +28,8 @@ class SuitedLength(Selector):
     """The scoring steps that say how hard a problem is (cognitive difficulty, 1 - pass rate); none: the problem's level."""
     per_problem: int = Field(default=1, ge=1)
     """Traces of a problem at most."""
+
+    _one = field_validator("difficulty", mode="before")(named)
 
     def select(self, rows: Sequence[Row]) -> tuple[list[Row], list[Failure]]:
         """Rows in the order given; a failure for each problem without a correct trace of known length or without difficulty."""

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from heapq import heappop, heappush
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from stillwise.arrows import Row, Selector
 from stillwise.parts import Input, Scores
 from stillwise.records import Failure, Outcome, digest
-from stillwise.select.profile import TOP, Bin, binned, by_problem, first_of, lengths, profiled
+from stillwise.select.profile import TOP, Bin, binned, by_problem, first_of, lengths, named, profiled
 
 Standing = Literal["mastered", "learning", "beyond"]
 Cell = tuple[str, int, int]
@@ -90,6 +90,8 @@ class TargetAware(Selector):
     """A bin is in reach, too, if its likelihood is so near to that of the bins that are passed, in nats per token."""
     verbosity_width: float = Field(default=1.5, ge=0)
     """How far from the middle of its range a trace's RV may lie."""
+
+    _one = field_validator("of", "verbosity", "difficulty", "likelihood", mode="before")(named)
 
     @model_validator(mode="after")
     def _own_attempts(self) -> TargetAware:

@@ -116,6 +116,10 @@ def test_scores_of_several_steps_are_one() -> None:
     assert {r.trace_id for r in kept} == {"a", "b"}
 
 
+def test_one_name_may_be_written_without_a_list() -> None:
+    assert part(of="pool", verbosity="rv", difficulty="cd", likelihood="likely").likelihood == ("likely",)
+
+
 def test_attempts_are_not_candidates() -> None:
     with pytest.raises(ValidationError, match="student's own tries"):
         part(of=("tries",))
