@@ -47,6 +47,11 @@ class Chunked(Rewriter):
     until: Verifier = Field(default="by_answer_kind", validate_default=True)
     """What verifies the trace, whose text is unchanged."""
 
+    @property
+    def calls(self) -> int:
+        """Nothing is generated (for plans)."""
+        return 0
+
     def rewrite(self, problem: Problem, trace: Trace, tools: Tools) -> Trace | Failure:
         """The trace with its chunks; a trace without a closed thought is a failure."""
         thought = next((span for span in trace.spans if span.kind == "thinking"), None)
@@ -113,6 +118,13 @@ class SkipChunks(Rewriter, Validating):
     kind: ClassVar[str] = "skip_chunks"
     keep_one: bool = True
     """Whether at least one chunk of the thought stays."""
+    max_chunks: int = Field(default=8, ge=1)
+    """So many chunks of a thought are tried at most; those behind them stay."""
+
+    @property
+    def calls(self) -> int:
+        """Answers that one trace takes at most (for plans)."""
+        return self.max_chunks
 
     def rewrite(self, problem: Problem, trace: Trace, tools: Tools) -> Trace | Failure:
         """The trace without the chunks that can go; one without chunks is a failure."""
@@ -122,7 +134,7 @@ class SkipChunks(Rewriter, Validating):
         """Each pair's shortened trace; the n-th chunk of all traces is tried together. The last chunk holds the answer."""
         held = [[span for span in trace.spans if span.kind == CHUNK][:-1] for _, trace in pairs]
         kept = [list(spans) for spans in held]
-        for number in range(max(map(len, held), default=0)):
+        for number in range(min(self.max_chunks, max(map(len, held), default=0))):
             trying = [i for i, spans in enumerate(held) if number < len(spans) and len(kept[i]) > self.keep_one]
             rest = {i: [span for span in kept[i] if span != held[i][number]] for i in trying}
             given: list[Given] = [

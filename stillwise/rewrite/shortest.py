@@ -12,6 +12,9 @@ from stillwise.arrows import Rewriter, Segmenter, Tools
 from stillwise.records import Failure, Problem, Trace
 from stillwise.rewrite.validator import Given, Validating, right_after, with_thought
 
+MOST_STEPS = 4096
+"""Of a thought, as plans assume: bisection takes twelve answers then, and one to the whole thought."""
+
 
 @dataclass
 class _Search:
@@ -55,6 +58,11 @@ class ShortestPrefix(Rewriter, Validating):
     kind: ClassVar[str] = "shortest_prefix"
     segment: Segmenter = Field(default="logical_units", validate_default=True)
     """What cuts a thought into steps."""
+
+    @property
+    def calls(self) -> int:
+        """Answers that one trace takes at most, if its thought has no more than ``MOST_STEPS`` steps (for plans)."""
+        return (MOST_STEPS - 1).bit_length() + 1
 
     def rewrite(self, problem: Problem, trace: Trace, tools: Tools) -> Trace | Failure:
         """The trace with the cut thought, or why there is none."""

@@ -16,7 +16,7 @@ from stillwise.records import AnswerKind, Failure, Outcome, Problem, Trace, thin
 from stillwise.rewrite.by_difficulty import ByDifficulty
 from stillwise.rewrite.chunks import CHUNK, Chunked, SkipChunks, average, score, searched
 from stillwise.rewrite.segment import LogicalUnits
-from stillwise.rewrite.shortest import ShortestPrefix
+from stillwise.rewrite.shortest import MOST_STEPS, ShortestPrefix
 from tests.asking import Direct, tools_for
 
 PROBLEM = Problem.of("What is 20 + 22?", "42", answer_kind=AnswerKind.NUMBER)
@@ -263,6 +263,14 @@ def test_one_chunk_stays_unless_all_may_go() -> None:
     assert skipped(source, needs()).text.count("Step ") == 1
     bare = skipped(source, needs(), keep_one=False)
     assert chunks(bare) == ["<think>\n</think>\n\nSo \\boxed{42}."]
+
+
+def test_plans_know_what_is_asked_at_most() -> None:
+    source, model = chunked(steps(4), chunks=4), needs()
+    SkipChunks(given="prefill", max_chunks=2, keep_one=False).rewrite(PROBLEM, source, tools_for(student=model))
+    assert len(model.model.requests) == SkipChunks(max_chunks=2).calls == 2
+    assert Chunked().calls == 0
+    assert ShortestPrefix().calls == math.ceil(math.log2(MOST_STEPS)) + 1
 
 
 def test_chunks_are_tried_together_and_a_trace_without_any_is_a_failure() -> None:
