@@ -209,7 +209,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--words", type=int, default=1500)
     parser.add_argument("--millions", type=float, nargs="*", default=[2.0, 40.0])
     args = parser.parse_args(argv)
-    found = [_in_a_folder(lambda folder, rows=rows: measure(rows, args.words, folder)) for rows in (args.rows // 4, args.rows)]
+    found = [_measured(rows, args.words) for rows in (args.rows // 4, args.rows)]
     for millions in args.millions:
         print("\n".join(table(found[1], millions)), end="\n\n")
     # The first, smaller measurement also warms up imports and caches: it can only be dearer than it should be.
@@ -219,10 +219,10 @@ def main(argv: list[str] | None = None) -> int:
     return 0 if ratio <= FLATNESS else 1
 
 
-def _in_a_folder(work: Callable[[Path], Costs]) -> Costs:
+def _measured(rows: int, words: int) -> Costs:
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
-        costs = work(Path(folder))
+        costs = measure(rows, words, Path(folder))
         print(f"measured in {time.monotonic() - began:.0f} s", file=sys.stderr)
     return costs
 

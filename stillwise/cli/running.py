@@ -41,6 +41,7 @@ def run_parser(commands: Commands) -> None:
     machine_flags(parser)
     training_flag(parser)
     parser.add_argument("--until", metavar="STEP", help="stop after this step")
+    parser.add_argument("--store", metavar="URL", help="keep finished steps and the journal here too, as in s3://bucket/run")
     parser.add_argument(
         "--budget", type=money, metavar="AMOUNT", help="stop before servers with a price cost more, over all runs"
     )
@@ -87,6 +88,7 @@ def _run(args: argparse.Namespace) -> int:
         threads=args.threads,
         training=training_of(args),
         on=args.on,
+        store=args.store,
         progress=mode_of(args),
         until=args.until,
         budget=args.budget,

@@ -11,7 +11,7 @@ from typing import Any
 from stillwise.errors import MissingExtra, UserError, nearest
 from stillwise.models.http_spec import HTTP_SCHEMES, Teacher
 from stillwise.models.model import Model
-from stillwise.models.weights import cached_folder, check_folder, is_hub_id, model_folder
+from stillwise.models.weights import cached_folder, check_folder, is_hub_id, local_path, model_folder
 from stillwise.records import digest
 
 SCHEMES = ("transformers", "micro", "vllm", "scripted", "http", "https", "openai", "teacher")
@@ -83,7 +83,7 @@ def binding_folder(binding: str) -> Path | None:
     if scheme not in WEIGHTS:
         return None
     path = weights_of(scheme, rest)
-    return cached_folder(path) if is_hub_id(path) else Path(path).expanduser()
+    return cached_folder(path) if is_hub_id(path) else local_path(path)
 
 
 def weights_of(scheme: str, rest: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stillwise.errors import UserError, nearest
+from stillwise.models.remote import fetched, is_address
 from stillwise.records import digest
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+\Z")
@@ -27,9 +28,14 @@ _ANSWER_FILES = (
 
 def model_folder(path_or_id: str) -> Path:
     """The local folder of a model: the path itself, or the local copy of a hub id (fetched when missing)."""
-    path = _hub_copy(path_or_id) if is_hub_id(path_or_id) else Path(path_or_id).expanduser()
+    path = _hub_copy(path_or_id) if is_hub_id(path_or_id) else local_path(path_or_id)
     check_folder(path)
     return path
+
+
+def local_path(path: str) -> Path:
+    """A path of this machine; what lies at an address (``s3://…``) is fetched."""
+    return fetched(path) if is_address(path) else Path(path).expanduser()
 
 
 def is_hub_id(path_or_id: str) -> bool:

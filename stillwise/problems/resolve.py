@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from stillwise.arrows import Source
 from stillwise.errors import UserError
+from stillwise.models.remote import fetched, is_address
 from stillwise.parts import builtin_catalogue
 from stillwise.problems.file import File
 from stillwise.problems.gym import Gym, Micro
@@ -47,4 +48,6 @@ def _resolved(spec: str) -> Source:
         return described
     if scheme in ("hub", "modelscope", "gym", "micro", "benchmark"):
         raise UserError(f"--problems {spec}: what follows {scheme}: is missing (it takes {FORMS})")
+    if is_address(spec):
+        return File(path=str(fetched(spec)))
     return Hub(id=spec) if Path(spec).is_dir() else File(path=spec)

@@ -33,9 +33,10 @@ from stillwise.runtime.files import disk_errors, write_text
 from stillwise.runtime.graders import GraderPool
 from stillwise.runtime.journals import open_journal
 from stillwise.runtime.progress import Display, Mode
+from stillwise.runtime.shared_store import SharedStore
 from stillwise.runtime.spending import PAID, Purse
 from stillwise.runtime.store import RunFolder, StepFolder
-from stillwise.runtime.where import LOCAL, check_on, graders_for, open_executor
+from stillwise.runtime.where import LOCAL, check_on, graders_for, on_cluster, open_executor
 
 HOLDOUT_EVERY = 10
 """Without benchmarks, every tenth problem (by its id's hash) is held out to measure on."""
@@ -62,6 +63,8 @@ class Options:
     """Torch threads; 0 takes the machine's cores (at most eight)."""
     on: str = LOCAL
     """Where work runs: ``local``, or ``ray[:ADDRESS]``; the bytes are the same."""
+    store: str | None = None
+    """An address (``s3://bucket/run``) where finished steps and the journal are kept too: they outlive this machine."""
     budget: Decimal | None = None
     """What calls of servers with a price may cost in all, over every run into this folder; then the run stops."""
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -107,7 +110,10 @@ def run(loaded: Loaded, options: Options) -> Result:
         threads = options.threads or default_threads()
         executor = open_executor(options.on, threads)
         stack.callback(executor.release)
-        journal = open_journal(folder.work, options.on)
+        store = SharedStore(options.store, options.out) if options.store else None
+        if store:
+            store.pull()
+        journal = open_journal(folder.work, options.on, store.journal if store else None)
         stack.callback(journal.close)
         display = stack.enter_context(Display(mode=options.progress))
         graders = stack.enter_context(GraderPool())
@@ -129,11 +135,15 @@ def run(loaded: Loaded, options: Options) -> Result:
         for step in bound.method.steps:
             with display.step():
                 _step(work, step)
+            if store:
+                _share(store, work, step, on_cluster(options.on))
             if step.name == options.until:
                 break
         work.problems = work.every_problem
         if options.publish:
             metrics = publish(work, dropped, _facts(work, options.command), whole=options.until is None)
+            if store:
+                store.publish()
         else:
             metrics = {**outcome_sections(work), **survived(work)}
         return Result(out=options.out, metrics=metrics, fresh=tuple(work.fresh))
@@ -167,6 +177,16 @@ def _step(work: Work, step: Step) -> None:
         work.composed[step.name] = step
         inner = {role: work.role_identity(role) for role in step.roles}
         work.trained[step.name] = digest(step.part.fingerprint, inner, folder.facts["measured"])
+
+
+def _share(store: SharedStore, work: Work, step: Step, elsewhere: bool) -> None:
+    """Copies a finished step to the store; workers ``elsewhere`` fetch a trained student from there."""
+    folder = work.outputs[step.name]
+    for name in folder.facts.get("folders", []):
+        store.push(work.folder.work / name)
+    store.push(folder.path)
+    if step.arrow == "train" and elsewhere:
+        work.roles[step.name] = f"transformers:{store.at(work.student_folder(step.name))}"
 
 
 def _stages_finished(work: Work, folder: StepFolder) -> bool:

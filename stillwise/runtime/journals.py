@@ -23,12 +23,13 @@ SCANNED_BYTES = 1 << 30
 """Segments up to this size are read for their counts where this machine has no index of them."""
 
 
-def open_journal(work: Path, on: str) -> CallJournal:
-    """The journal of a run's work folder; answers that another kind of run journalled there are in it."""
+def open_journal(work: Path, on: str, elsewhere: str | None = None) -> CallJournal:
+    """The journal of a run's work folder, or of an address ``elsewhere``; what another kind of run journalled is in it."""
+    place = elsewhere or str((work / SEGMENTS).resolve())
     if on_cluster(on):
-        return ActorJournal(str((work / SEGMENTS).resolve()), str((work / SQLITE).resolve()))
-    if (work / SEGMENTS).is_dir():
-        return opened(str((work / SEGMENTS).resolve()), str(work / SQLITE))
+        return ActorJournal(place, str((work / SQLITE).resolve()))
+    if elsewhere or (work / SEGMENTS).is_dir():
+        return opened(place, str(work / SQLITE))
     return Journal(work / SQLITE)
 
 

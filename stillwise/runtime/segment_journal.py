@@ -7,7 +7,6 @@ again from the segments where it is missing, damaged or of other ones, and broug
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import threading
 import time
@@ -20,6 +19,7 @@ from uuid import uuid4
 
 from stillwise.arrows import Completion
 from stillwise.errors import CorruptOutput, RunLocked
+from stillwise.models.remote import cache_folder
 from stillwise.records import digest
 from stillwise.runtime.journal import counts_of, packed, shelved, unpacked, unshelved
 from stillwise.runtime.segments import Kind, Record, Storage, Writer, cut_tail, record_at, transactions
@@ -42,8 +42,7 @@ HANDOVER_S = 30.0
 
 def index_path(place: str) -> Path:
     """Where this machine keeps the index of the journal at a place."""
-    cache = os.environ.get("STILLWISE_CACHE") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "stillwise" / f"{digest(place)}.index.sqlite"
+    return cache_folder() / f"{digest(place)}.index.sqlite"
 
 
 class SegmentJournal:

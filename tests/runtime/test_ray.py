@@ -23,6 +23,7 @@ from stillwise.runtime.executor import Local, cut
 from stillwise.runtime.graders import GraderPool
 from stillwise.runtime.journal import Journal
 from stillwise.runtime.ray_executor import RayExecutor
+from stillwise.runtime.segment_journal import SegmentJournal
 from stillwise.runtime.spread import scores
 from stillwise.score.shape import Length
 from stillwise.verify.dispatch import ByAnswerKind
@@ -154,7 +155,7 @@ def test_a_second_journal_writer_is_refused_and_answers_outlive_the_first(
     plain.close()
     journal = journals.open_journal(tmp_path, "ray")
     with pytest.raises(StillwiseError, match="another writer"):
-        journals.SegmentJournal(str(tmp_path / journals.SEGMENTS), tmp_path / "other")
+        SegmentJournal(str(tmp_path / journals.SEGMENTS), tmp_path / "other")
     there = JournalledCaller(step="there", opener=opener, executor=executor, journal=journal)
     assert there.complete(requests(16), lambda *_: None)[:8] == answers
     assert journal.counts() == {"here": 8, "there": 8}, "what was journalled here is not asked again"
