@@ -103,7 +103,7 @@ def top_two_gap(model: TransformersModel, request: Request, tokens: Sequence[int
     """How far apart the two highest logits are before the token at this place, by a forward of this row alone."""
     import torch
 
-    ids = [*model._prompt_ids(request.ask), *tokens[:place]]
+    ids = [*model.prompt_ids(request.ask), *tokens[:place]]
     with torch.inference_mode():
         logits = model._model(input_ids=torch.tensor([ids], device=model._model.device)).logits[0, -1].float()
     first, second = logits.topk(2).values.tolist()

@@ -60,7 +60,8 @@ def test_the_report_draws_curves_below_zero_too() -> None:
 
     falling = {**stage([0.0, -0.5, -1.0]), "answers": 80, "stage": "problems"}
     report = {"traces": 40, "mae": 0.125, "calibration": [[0.2, 0.25, 8]]}
-    blocks = policy_blocks({"training": {"a": [falling], "b": [{"stage": "s", "held_out": report}]}})  # type: ignore[typeddict-item]
+    metrics: Any = {"training": {"a": [falling], "b": [{"stage": "s", "held_out": report}]}}
+    blocks = policy_blocks(metrics)
     figure, table = blocks
     assert isinstance(figure, Figure)
     assert isinstance(table, Table)

@@ -12,9 +12,7 @@ from stillwise.records import Problem
 
 
 def mixed() -> Metrics:
-    problems = [
-        Problem.of(f"What is {n} + 1?", "1", source="gsm8k" if n % 3 else "gpqa", level=1 + n % 2) for n in range(60)
-    ]
+    problems = [Problem.of(f"What is {n} + 1?", "1", source="gsm8k" if n % 3 else "gpqa", level=1 + n % 2) for n in range(60)]
     part = Resample(total=20, mix=(Share(domain="maths", share=3), Share(domain="science", share=1)))
     found = part.curate(problems, {}, 0)
     leaks = Decontaminate().curate(problems[:3], {"sums": problems[:1]}, 0)

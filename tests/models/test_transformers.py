@@ -30,7 +30,7 @@ def requests(count: int, sampling: Sampling = GREEDY) -> list[Request]:
 
 def plain(model: TransformersModel, request: Request) -> list[int]:
     """The tokens of transformers' own greedy loop on this request alone."""
-    ids = model._prompt_ids(request.ask)
+    ids = model.prompt_ids(request.ask)
     out = model._model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), max_new_tokens=40, do_sample=False)
     answer: list[int] = out[0, len(ids) :].tolist()
     return answer
@@ -124,7 +124,7 @@ def test_one_thought_is_opened_whatever_the_template(tiny_folder: Path, r1_folde
         prompt, begun = model.render(ask)
         assert begun == start
         assert prompt.endswith("assistant\n")
-        text = model._tokenizer.decode(model._prompt_ids(ask))
+        text = model._tokenizer.decode(model.prompt_ids(ask))
         assert text.endswith("assistant\n<think>\nOkay.\n</think>\n\n")
         assert text.count("<think>") == 2, "the question's and one more"
     with pytest.raises(UserError, match="exactly one <think>"):
@@ -144,7 +144,7 @@ def test_the_plan_is_a_fixed_sorted_partition(tiny_folder: Path) -> None:
     plan = model.plan(asked)
     assert plan == model.plan(asked)
     assert sorted(i for batch in plan for i in batch) == list(range(50))
-    lengths = [len(model._prompt_ids(asked[i].ask)) for batch in plan for i in batch]
+    lengths = [len(model.prompt_ids(asked[i].ask)) for batch in plan for i in batch]
     assert lengths == sorted(lengths, reverse=True)
     sizes = [len(batch) for batch in plan]
     assert len(plan) > 1

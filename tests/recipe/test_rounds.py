@@ -100,7 +100,8 @@ def test_rounds_inside_rounds_are_refused(tmp_path: Path) -> None:
 def test_a_block_is_changed_and_its_steps_dropped_by_name(tmp_path: Path) -> None:
     parent = written(tmp_path)
     child = tmp_path / "child.yaml"
-    child.write_text(f"extends: {parent.name}\nchange: {{exam: {{tries: 5}}, more: {{from: kept}}, rounds: {{times: 1}}}}\ndrop: [all_kept, last]\n")
+    change = "{exam: {tries: 5}, more: {from: kept}, rounds: {times: 1}}"
+    child.write_text(f"extends: {parent.name}\nchange: {change}\ndrop: [all_kept, last]\n")
     steps = {step.name: step for step in load(child).method.steps}
     assert [name for name in steps if "/" in name] == ["exam/1", "more/1", "learner/1"]
     assert steps["exam/1"].part.as_dict()["tries"] == 5

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from stillwise.arrows import Ask, Completion, Request
+from stillwise.arrows import Ask, Completion, Request, Truncated
 from stillwise.models.scripted import ScriptedModel
 from stillwise.records import Finish, Sampling
 from stillwise.runtime.caller import JournalledCaller
 from stillwise.runtime.executor import Local
 from stillwise.runtime.journal import Journal
-from stillwise.runtime.lengthen import Lengthened, Truncated
+from stillwise.runtime.lengthen import Lengthened
 
 WORDS = [f"w{i}" for i in range(10)]
 
