@@ -267,8 +267,11 @@ class GroupCost(loop.Cost):
         return once / self.part.updates + (once if self.reference is not None else 0.0)
 
     def beside(self) -> Mapping[str, float]:
-        """Rewards, lengths and counts of the answers that the step learnt from."""
-        return self.seen
+        """Rewards, lengths and counts of the answers that the step learnt from.
+
+        Processes are averaged, so each says its own counts times their number.
+        """
+        return {name: value * processes.count() if name in COUNTS else value for name, value in self.seen.items()}
 
     def state(self) -> Mapping[str, Any]:
         """The answers that further updates will learn from; nothing where each update has its own."""

@@ -14,6 +14,7 @@ import pytest
 from stillwise.arrows import Example, Reward, Tools
 from stillwise.errors import UserError
 from stillwise.records import Problem, Trace
+from stillwise.score.shape import Length
 from stillwise.train.fields import Lora
 from stillwise.train.fit import load_student
 from stillwise.train.folder import load_tokenizer
@@ -23,7 +24,7 @@ from stillwise.train.grpo_fit import GroupCost, names, planned, reference_of, su
 from stillwise.train.losses.policy import advantages, clipped_ratio, flat, k3
 from stillwise.train.packing import Pack
 from stillwise.train.render import Row
-from stillwise.train.rewards import Formatted, Within
+from stillwise.train.rewards import Formatted, Scored, Within
 
 SMALL: dict[str, Any] = {
     "group_size": 4,
@@ -349,3 +350,20 @@ def test_problems_that_nobody_can_grade_drop_out(student: Path, tmp_path: Path, 
     long = replace(posed(1)[0], user="What? " * 100)
     with pytest.raises(UserError, match="1 too_long"):
         GRPO(**SMALL).train([long], student, tmp_path / "out", tools)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("threads")
+def test_two_processes_share_the_problems_of_a_step(student: Path, tmp_path: Path, tools: Tools) -> None:
+    from stillwise.machine import Site, Training
+    from stillwise.train.launch import train
+
+    lengths = Scored(score=Length(unit="characters"))
+    part = GRPO(**{**SMALL, "problems_per_step": 4}, steps=2, rewards=(lengths,))
+    one = train(part, posed(6), student, tmp_path / "one", tools)
+    two = train(part, posed(6), student, tmp_path / "two", replace(tools, site=Site(training=Training(devices=2))))
+    assert two["order"] == one["order"]
+    assert (two["groups"], two["answers"]) == (one["groups"], one["answers"]) == (6, 24)
+    for name in ("reward", "tokens", "kl"):
+        assert two["policy_curves"][name][0][1] == pytest.approx(one["policy_curves"][name][0][1], abs=1e-4)
+    assert two["first_loss"] == pytest.approx(one["first_loss"], abs=1e-5)
