@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
@@ -25,6 +26,15 @@ def digest(*values: Any) -> str:
     """Sixteen hex digits of the sha256 of the values' canonical JSON; equal values give equal digits anywhere."""
     text = _CANONICAL(values)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def digest_of_rows(rows: Iterable[Any]) -> str:
+    """``digest`` of a list of these rows, which is never held as a whole."""
+    sha = hashlib.sha256(b"[[")
+    for number, row in enumerate(rows):
+        sha.update((("," if number else "") + _CANONICAL(row)).encode())
+    sha.update(b"]]")
+    return sha.hexdigest()[:16]
 
 
 def derive_seed(*names: str | int) -> int:

@@ -213,27 +213,28 @@ def example_section(
 
     A correct trace is preferred, then the earliest sample; ties between problems go to the earlier one.
     """
-    best = {name: _best_traces(output) for name, output in outputs.items()}
+    best = {name: _best_places(output) for name, output in outputs.items()}
     hardest = max((problem.level for problem in problems if problem.level is not None), default=None)
     candidates = [problem for problem in problems if problem.level == (hardest if level is None else level)]
     if not candidates or not any(best.values()):
         return []
-    chosen = max(candidates, key=lambda problem: sum(_rank(best[name].get(problem.id), outputs[name]) for name in best))
-    shown = [_example(name, best[name][chosen.id], outputs[name]) for name in best if chosen.id in best[name]]
+    chosen = max(candidates, key=lambda problem: sum(best[name].get(problem.id, NOWHERE)[0] for name in best))
+    places = {name: held[chosen.id][2] for name, held in best.items() if chosen.id in held}
+    shown = [_example(name, outputs[name].traces[place], outputs[name]) for name, place in places.items()]
     return [ExampleProblem(question=chosen.question, answer=chosen.answer, level=level_key(chosen.level), traces=shown)]
 
 
-def _rank(trace: Trace | None, output: Output) -> int:
-    if trace is None:
-        return 0
-    return 2 if output.verdict(trace).outcome is Outcome.CORRECT else 1
+NOWHERE = (0, 0, 0)
 
 
-def _best_traces(output: Output) -> dict[str, Trace]:
-    ordered = sorted(output.traces, key=lambda trace: (-_rank(trace, output), trace.sample_index))
-    best: dict[str, Trace] = {}
-    for trace in ordered:
-        best.setdefault(trace.problem_id, trace)
+def _best_places(output: Output) -> dict[str, tuple[int, int, int]]:
+    """By problem, of its best trace: 2 for a correct one else 1, its sample index, its place. Texts are not held."""
+    best: dict[str, tuple[int, int, int]] = {}
+    for place, trace in enumerate(output.traces):
+        found = (2 if output.verdict(trace).outcome is Outcome.CORRECT else 1, trace.sample_index, place)
+        held = best.get(trace.problem_id)
+        if held is None or (-found[0], found[1]) < (-held[0], held[1]):
+            best[trace.problem_id] = found
     return best
 
 

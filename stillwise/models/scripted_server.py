@@ -40,6 +40,7 @@ EXTENDED = frozenset(
 _WORDS = """so the sum of all terms is but first we add each number then wait another look shows that two and three make five
 hence we verify every step alternatively multiply it out hmm which gives a total and therefore this value follows"""
 VOCABULARY = re.findall(r"\w+", _WORDS)
+_SUM = re.compile(r"(\d+) \+ (\d+)")
 END = "\nThe answer is \\boxed{%d}."
 
 
@@ -55,6 +56,8 @@ class Profile:
     """Share of answers that take 20 times as long."""
     words: int = 40
     """Length of the thought."""
+    knows: float = 0.0
+    """Share of sums (``2 + 3``) that are answered right."""
     padding: int = 0
     """Bytes added to the solution."""
     shares: dict[str, float] = field(default_factory=dict)
@@ -101,13 +104,19 @@ def continuation(prompt: str, body: Mapping[str, Any], profile: Profile) -> tupl
     thought = "" if closed else f"\n{' '.join(words)}\n{THINK_CLOSE}\n"
     start = "" if closed or prompt.rstrip().endswith(THINK_OPEN) else THINK_OPEN
     schema = schema_of(body) if heard else None
-    solution = " ".join(words[:3]) + END % (draw.randrange(100)) + "." * profile.padding
+    solution = " ".join(words[:3]) + END % said(prompt, draw, profile) + "." * profile.padding
     # A server that tells the thought apart constrains what follows it; one that does not constrains everything.
     start, thought = ("", "") if schema and profile.reasoning == "inline" else (start, thought)
     text = start + thought + (json.dumps(shaped(schema, draw)) if schema else solution)
     pieces = text.split(" ")
     limit = int(body.get("max_tokens") or 1 << 30)
     return (" ".join(pieces[:limit]), True) if len(pieces) > limit else (text, False)
+
+
+def said(prompt: str, draw: random.Random, profile: Profile) -> int:
+    """The final answer: any number, or for some of the sums the right one."""
+    number, asked = draw.randrange(100), _SUM.search(prompt) if profile.knows else None
+    return int(asked[1]) + int(asked[2]) if asked and draw.random() < profile.knows else number
 
 
 def shaped(schema: Any, draw: random.Random) -> Any:

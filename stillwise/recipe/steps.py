@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -58,6 +58,8 @@ from stillwise.runtime.store import StepFolder
 from stillwise.runtime.tables import Judged, Scored
 
 Facts = dict[str, Any]
+JUDGED_AT_ONCE = 4096
+"""Traces that a verifier sees together."""
 
 
 def curate(work: Work, step: Step, folder: StepFolder) -> Facts:
@@ -143,13 +145,15 @@ def _with_outcome(work: Work, output: str, outcome: Outcome) -> list[Trace]:
 def verify(work: Work, step: Step, folder: StepFolder) -> Facts:
     """New verdicts on an output's traces; the texts stay where they are."""
     source = cast(str, step.source)
-    traces = work.traces(source)
-    problems = by_id(work.every_problem)
-    owners = [problems[trace.problem_id] for trace in traces]
-    verdicts = verdicts_of(cast(Verifier, step.part), owners, traces, work.tools(step))
-    judged = [Judged(trace_id=trace.id, verdict=v) for trace, v in zip(traces, verdicts, strict=True)]
-    tables.write(folder.path / VERDICTS, judged, Judged)
-    return {"traces_of": source, "traces": len(traces)}
+    traces = iter(work.traces(source))
+    problems, tools, count = by_id(work.every_problem), work.tools(step), 0
+    with tables.writing(folder.path / VERDICTS, Judged) as judge:
+        while some := list(islice(traces, JUDGED_AT_ONCE)):
+            owners = [problems[trace.problem_id] for trace in some]
+            for trace, verdict in zip(some, verdicts_of(cast(Verifier, step.part), owners, some, tools), strict=True):
+                judge(Judged(trace_id=trace.id, verdict=verdict))
+            count += len(some)
+    return {"traces_of": source, "traces": count}
 
 
 def score(work: Work, step: Step, folder: StepFolder) -> Facts:
@@ -281,16 +285,21 @@ RUNNERS: dict[str, Callable[[Work, Step, StepFolder], Facts]] = {
 
 
 def _write_sampled(work: Work, step: Step, path: Path, items: Iterable[Sampled | Failure], asked: int) -> Facts:
-    everything = list(items)
-    sampled = [item for item in everything if isinstance(item, Sampled)]
-    failures = [item for item in everything if isinstance(item, Failure)]
-    _check_rate(work, step, failures, asked)
-    part = step.part
-    tables.write(path / TRACES, [item.trace.signed(part.kind, part.fingerprint) for item in sampled], Trace)
-    judged = [Judged(trace_id=item.trace.id, verdict=item.verdict) for item in sampled if item.verdict]
-    tables.write(path / VERDICTS, judged, Judged)
+    """Traces, verdicts and failures as they come: none is held longer than its group of the table."""
+    kind, fingerprint = step.part.kind, step.part.fingerprint
+    failures, count = list[Failure](), 0
+    with tables.writing(path / TRACES, Trace) as add, tables.writing(path / VERDICTS, Judged) as judge:
+        for item in items:
+            if isinstance(item, Failure):
+                failures.append(item)
+                continue
+            count += 1
+            add(item.trace.signed(kind, fingerprint))
+            if item.verdict:
+                judge(Judged(trace_id=item.trace.id, verdict=item.verdict))
+        _check_rate(work, step, failures, asked)
     tables.write(path / FAILURES, failures, Failure)
-    return {"traces": len(sampled), "failures": len(failures)}
+    return {"traces": count, "failures": len(failures)}
 
 
 def _check_rate(work: Work, step: Step, failures: Sequence[Failure], asked: int) -> None:

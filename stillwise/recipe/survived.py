@@ -10,7 +10,7 @@ from stillwise.evaluate.survival import Stage, moves, survival
 from stillwise.parts import scores_of, walk_parts
 from stillwise.recipe.schema import OUTPUT, Step
 from stillwise.recipe.work import LESSONS, ROWS, Work
-from stillwise.records import Outcome, Trace
+from stillwise.records import Outcome
 from stillwise.runtime import tables
 
 PROCESSING = ("score", "rewrite", "filter", "verify")
@@ -21,7 +21,8 @@ def survived(work: Work) -> dict[str, Any]:
     done = [step for step in work.loaded.method.steps if step.name in work.outputs]
     if not any(step.arrow in PROCESSING for step in done):
         return {}
-    owners = {trace.id: trace.problem_id for step in done if OUTPUT[step.arrow] == "traces" for trace in work.traces(step.name)}
+    made = [step.name for step in done if OUTPUT[step.arrow] == "traces"]
+    owners = {trace: problem for name in made for trace, problem in work.narrow(name, "problem_id")}
     stages = [stage for step in done for stage in _stages(work, step, owners)]
     labels = {step.name: found for step in done if step.arrow == "rewrite" and (found := _moves(work, step, done))}
     return {"survival": survival(len(work.problems), stages), **({"labels": labels} if labels else {})}
@@ -30,13 +31,8 @@ def survived(work: Work) -> dict[str, Any]:
 def _stages(work: Work, step: Step, owners: dict[str, str]) -> Iterator[Stage]:
     does, folder = f"{step.arrow} {step.part.kind}", work.outputs[step.name]
     if OUTPUT[step.arrow] == "traces":
-        traces, goes_on = work.traces(step.name), _kept(work, step)
-        yield Stage(
-            step=step.name,
-            does=does,
-            traces=[trace.problem_id for trace in traces],
-            kept=[trace.problem_id for trace in goes_on],
-        )
+        traces = [problem for _, problem in work.narrow(step.name, "problem_id")]
+        yield Stage(step=step.name, does=does, traces=traces, kept=_kept(work, step))
     elif step.arrow == "score":
         scores = work.scores(step.name)
         decided = [name for name, score in scores.items() if score.value is not None]
@@ -57,12 +53,11 @@ def _rows(work: Work, name: str) -> list[Row]:
     return work.rows(name) if OUTPUT[work.loaded.method.step(name).arrow] == "traces" else []
 
 
-def _kept(work: Work, step: Step) -> list[Trace]:
-    """Correct traces; of a rewriting those too that nobody verified."""
-    verdicts = work.verdicts(step.name)
+def _kept(work: Work, step: Step) -> list[str]:
+    """The problems of correct traces; of a rewriting also of those that nobody verified."""
     taken = (None, Outcome.CORRECT) if step.arrow == "rewrite" else (Outcome.CORRECT,)
-    outcomes = {name: verdict.outcome for name, verdict in verdicts.items()}
-    return [trace for trace in work.traces(step.name) if outcomes.get(trace.id) in taken]
+    outcomes = work.outcomes(step.name)
+    return [problem for trace, problem in work.narrow(step.name, "problem_id") if outcomes.get(trace) in taken]
 
 
 def _moves(work: Work, step: Step, done: list[Step]) -> dict[str, dict[str, int]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from sys import intern
+from typing import Any, cast
 
 from stillwise.arrows import Caller, Composer, Contender, Graders, Poser, Progress, Row, Sampler, Tools
 from stillwise.machine import Site, Training
@@ -13,7 +14,7 @@ from stillwise.parts import inputs_of, plain, scores_of
 from stillwise.recipe.load import Loaded
 from stillwise.recipe.roles import OpenModel, identity, local_folder
 from stillwise.recipe.schema import Step
-from stillwise.records import Failure, Outcome, Problem, Score, Trace, Verdict, derive_seed, digest
+from stillwise.records import Failure, Outcome, Problem, Score, Trace, Verdict, derive_seed, digest, digest_of_rows
 from stillwise.runtime import tables
 from stillwise.runtime.caller import JournalledCaller
 from stillwise.runtime.counted import Counted, Tally
@@ -22,6 +23,7 @@ from stillwise.runtime.journal import CallJournal
 from stillwise.runtime.spending import Purse
 from stillwise.runtime.store import RunFolder, StepFolder
 from stillwise.runtime.tables import Judged, Scored
+from stillwise.runtime.traces import Traces
 
 TRACES, VERDICTS, FAILURES, PROBLEMS = "traces.parquet", "verdicts.parquet", "failures.parquet", "problems.parquet"
 ROWS, PAIRS, LESSONS, SCORES, STUDENT = "rows.parquet", "pairs.parquet", "lessons.parquet", "scores.parquet", "student"
@@ -161,14 +163,20 @@ class Work:
         self.earlier = self.every_problem
         self.problems = self.posed(step)[0]
 
-    def traces(self, output: str) -> list[Trace]:
-        """The traces of an output, in the order in which they were made."""
+    def traces(self, output: str) -> Traces:
+        """The traces of an output, in the order in which they were made; they stay on the disk."""
         folder = self.outputs[output]
         source = folder.facts.get("traces_of")
         if not source:
-            return tables.read(folder.path / TRACES, Trace)
+            return Traces(folder.path / TRACES)
+        held = self.traces(source)
         gone = {failure.item for failure in self.failures(output)} if folder.facts.get("sifted") else set()
-        return [trace for trace in self.traces(source) if trace.id not in gone]
+        return Traces(held.path, held.gone | gone)
+
+    def narrow(self, output: str, *names: str) -> Iterator[tuple[Any, ...]]:
+        """Some columns of an output's traces, id first; texts are not read unless they are among them."""
+        held = self.traces(output)
+        return (row for row in tables.columns(held.path, Trace, ["id", *names]) if row[0] not in held.gone)
 
     def curated(self, output: str) -> list[Problem]:
         """The run's problems without those that a curator dropped."""
@@ -196,8 +204,25 @@ class Work:
     def rows(self, output: str) -> list[Row]:
         """The narrow columns of an output."""
         levels = {problem.id: problem.level for problem in self.every_problem}
-        verdicts = self.verdicts(output)
-        return [_row(trace, output, levels.get(trace.problem_id), verdicts) for trace in self.traces(output)]
+        outcomes = self.outcomes(output)
+        narrow = self.narrow(output, "problem_id", "num_tokens", "sample_index")
+        return [
+            Row(
+                trace_id=name,
+                problem_id=problem,
+                output=output,
+                level=levels.get(problem),
+                outcome=outcomes.get(name),
+                num_tokens=num_tokens,
+                sample_index=sample_index,
+            )
+            for name, problem, num_tokens, sample_index in narrow
+        ]
+
+    def outcomes(self, output: str) -> dict[str, str]:
+        """The word of each verdict of an output, by trace id."""
+        path = self.outputs[output].path / VERDICTS
+        return {name: intern(word) for name, word in tables.columns(path, Judged, ["trace_id", "outcome"])}
 
     def contenders(self, output: str) -> list[Contender]:
         """The narrow columns of an output that pairing reads."""
@@ -236,20 +261,7 @@ class Work:
 
 def problems_digest(problems: Sequence[Problem]) -> str:
     """A digest of problems with every field, in their order."""
-    return digest([asdict(problem) for problem in problems])
-
-
-def _row(trace: Trace, output: str, level: int | None, verdicts: Mapping[str, Verdict]) -> Row:
-    verdict = verdicts.get(trace.id)
-    return Row(
-        trace_id=trace.id,
-        problem_id=trace.problem_id,
-        output=output,
-        level=level,
-        outcome=verdict.outcome.value if verdict else None,
-        num_tokens=trace.num_tokens,
-        sample_index=trace.sample_index,
-    )
+    return digest_of_rows(asdict(problem) for problem in problems)
 
 
 def _decided(found: Mapping[str, Mapping[str, Score]], trace_id: str) -> dict[str, float]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stillwise.arrows import Ask, Caller, Completion, Likely, Metered, OnBatch, Request
+from stillwise.arrows import Ask, Caller, Completion, Likely, Metered, OnBatch, Ordered, Request, Together
 from stillwise.errors import UserError
 
 
@@ -56,9 +56,29 @@ class Counted:
         self.tally.add(self.role, answers=len(answers), read=read, scored=sum(map(len, found)))
         return found
 
+    @property
+    def together(self) -> int:
+        """As many as the inner caller says."""
+        return self.inner.together if isinstance(self.inner, Together) else 1
+
     def complete(self, requests: Sequence[Request], on_batch: OnBatch) -> list[Completion]:
         """One completion for each request."""
         found = self.inner.complete(requests, on_batch)
-        read = sum(answer.num_prompt_tokens or 0 for answer in found)
-        self.tally.add(self.role, answers=len(found), read=read, written=sum(answer.num_tokens or 0 for answer in found))
+        for answer in found:
+            self._count(answer)
         return found
+
+    def each(
+        self, count: int, request: Callable[[int], Request], on_batch: OnBatch, order: Sequence[int] = ()
+    ) -> Iterator[Completion]:
+        """One completion for each request, in order; all at once from a caller that cannot do better."""
+        if isinstance(self.inner, Ordered):
+            found = self.inner.each(count, request, on_batch, order)
+        else:
+            found = iter(self.inner.complete([request(place) for place in range(count)], on_batch))
+        for answer in found:
+            self._count(answer)
+            yield answer
+
+    def _count(self, answer: Completion) -> None:
+        self.tally.add(self.role, answers=1, read=answer.num_prompt_tokens or 0, written=answer.num_tokens or 0)

@@ -42,6 +42,8 @@ class Draws(Fields):
 
     def some(self, problems: Sequence[Problem], tools: Tools) -> list[Problem]:
         """The problems that are answered, in their order: ``num_problems`` by their ids alone, ``share`` by the step too."""
+        if self.num_problems is None and self.share == 1:
+            return list(problems)
         ranked = sorted(problems, key=lambda problem: digest("trial", problem.id))
         chosen = {problem.id for problem in ranked[: self.num_problems] if self._drawn(problem, tools)}
         return [problem for problem in problems if problem.id in chosen]
