@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from stillwise.records import derive_seed
+from stillwise.train import processes
 from stillwise.train.render import Row
 
 
@@ -22,6 +23,8 @@ class Rollouts:
     end: int
     pad: int
     seed: int
+    vocab: int | None = None
+    """Ids from here on are padding of the output layer, and are never drawn; None draws all."""
 
     def wanted(self, step: int) -> bool:
         """Whether this step is on-policy; the same in every run of one seed."""
@@ -33,7 +36,9 @@ class Rollouts:
         Drawn from the whole distribution (no top-k, no top-p) without touching the global generators; an answer that did not
         end is as long as allowed and has no end token.
         """
-        answers = _answers(self, model, [row.ids[: row.start] for row in rows], derive_seed(self.seed, "rollout", step))
+        # Several processes draw for different prompts, so each has numbers of its own.
+        own = [processes.rank()] if processes.count() > 1 else []
+        answers = _answers(self, model, [row.ids[: row.start] for row in rows], derive_seed(self.seed, "rollout", step, *own))
         pairs = zip(rows, answers, strict=True)
         return [replace(row, ids=(*row.ids[: row.start], *answer), weights=()) for row, answer in pairs]
 
@@ -41,7 +46,7 @@ class Rollouts:
 def _answers(settings: Rollouts, model: Any, prompts: Sequence[tuple[int, ...]], seed: int) -> list[list[int]]:
     import torch
 
-    width = max(map(len, prompts))
+    width, rows = max(map(len, prompts)), len(model.get_output_embeddings().weight)
     ids = torch.tensor([[settings.pad] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=model.device)
     mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
     attention, training = model.config._attn_implementation, model.training
@@ -62,6 +67,7 @@ def _answers(settings: Rollouts, model: Any, prompts: Sequence[tuple[int, ...]],
                 eos_token_id=settings.end,
                 pad_token_id=settings.pad,
                 use_cache=True,
+                suppress_tokens=list(range(settings.vocab or rows, rows)) or None,
             )
     finally:
         model.set_attn_implementation(attention)

@@ -130,6 +130,10 @@ class WhiteBox(Trainer, Fit, Supervised):
         """How the student's own answers are drawn, or None where no step is on-policy."""
         if not self.on_policy:
             return None
+        if processes.sharded():
+            raise UserError(
+                "the student's own answers are drawn from whole weights; set on_policy: 0, or train without FSDP's shards"
+            )
         end = end_token(tokenizer)
         pad = end if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
         return Rollouts(
@@ -139,6 +143,7 @@ class WhiteBox(Trainer, Fit, Supervised):
             end=end,
             pad=pad,
             seed=seed,
+            vocab=len(tokenizer),
         )
 
     @property
@@ -213,7 +218,9 @@ class MixedCost(loop.Cost):
         if self.rollouts is None or not self.rollouts.wanted(number):
             return step
         rows = self.rollouts.of(model, [row for part in step for row in part], number)
-        self.drawn[number] = sum(row.num_learnt for row in rows)
+        # Rows without weight only keep the processes in step.
+        own = {"tokens": float(sum(row.num_learnt for row in rows if row.weight))}
+        self.drawn[number] = round(processes.meant(own, model.device)["tokens"] * processes.count())
         fresh = iter(rows)
         return [list(islice(fresh, len(part))) for part in step]
 

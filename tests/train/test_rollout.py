@@ -104,3 +104,17 @@ def test_mixed_training_is_repeatable_and_learns(student: Path, tmp_path: Path, 
 def test_own_answers_cannot_be_cached(student: Path, tmp_path: Path, taught: Tools) -> None:
     with pytest.raises(UserError, match="new in every step"):
         WhiteBox(signals="cached", top_k=4, on_policy=0.5).train(sums(1), student, tmp_path / "out", taught)
+
+
+def test_ids_that_no_text_has_are_never_drawn(make_student: Callable[..., Path]) -> None:
+    import torch
+
+    student = make_student(vocab_size=264, initializer_range=0.3)
+    tokenizer, rows = load_tokenizer(student), rows_of(student)
+    model = load_student(SFT(), student, rows[:2])
+    with torch.no_grad():
+        model.get_output_embeddings().weight[len(tokenizer) :] *= 1e4  # As if padding were likely.
+    draws = (DRAW, replace(DRAW, vocab=len(tokenizer)))
+    drawn = [{token for row in draw.of(model, rows, 0) for token in row.ids[row.start :]} for draw in draws]
+    assert max(drawn[0]) >= len(tokenizer), "the trap is there"
+    assert max(drawn[1]) < len(tokenizer)
