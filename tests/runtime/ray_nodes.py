@@ -11,9 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from stillwise.runtime.files import file_digest, folder_files
 
 STORE_BYTES = 80_000_000
+LEAVES_SOCKETS = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+"""Where its usual port is taken, Ray leaves the socket open with which it looked for another one."""
 
 
 @contextmanager

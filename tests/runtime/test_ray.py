@@ -27,7 +27,9 @@ from stillwise.runtime.segment_journal import SegmentJournal
 from stillwise.runtime.spread import scores
 from stillwise.score.shape import Length
 from stillwise.verify.dispatch import ByAnswerKind
-from tests.runtime.ray_nodes import STORE_BYTES
+from tests.runtime.ray_nodes import LEAVES_SOCKETS, STORE_BYTES
+
+pytestmark = LEAVES_SOCKETS
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import pytest
 from stillwise.runtime import journals
 from stillwise.runtime.segments import Kind, transactions
 from stillwise.runtime.storage import storage_at
-from tests.runtime.ray_nodes import STORE_BYTES, cluster, finished, published, started, wait_until
+from tests.runtime.ray_nodes import LEAVES_SOCKETS, STORE_BYTES, cluster, finished, published, started, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, LEAVES_SOCKETS]
 
 RECIPE = """\
 paper: {title: Toy}
