@@ -6,7 +6,7 @@ import math
 import statistics
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,9 +45,9 @@ class Batch:
         return self.step if self.benchmark is None else f"{self.step}: {self.benchmark}"
 
 
-def _written(batch: Batch) -> list[Trace]:
+def _written(batch: Batch) -> Iterator[Trace]:
     """Traces that a model wrote whole: not cut from others."""
-    return [trace for trace in batch.output.traces if trace.parent is None]
+    return (trace for trace in batch.output.traces if trace.parent is None)
 
 
 def cost_section(batches: Iterable[Batch], training: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
@@ -55,10 +55,11 @@ def cost_section(batches: Iterable[Batch], training: Mapping[str, Sequence[Mappi
     found: dict[str, dict[str, Any]] = {}
     for batch in batches:
         one = found.setdefault(batch.step, {"kind": batch.kind, "answers": 0, "prompt_tokens": 0, "tokens": 0})
-        written = [trace for trace in _written(batch) if trace.finish is not Finish.IMPORTED]
-        one["answers"] += len(written)
-        one["prompt_tokens"] += sum(trace.num_prompt_tokens for trace in written)
-        one["tokens"] += sum(trace.num_tokens or 0 for trace in written)
+        for trace in _written(batch):
+            if trace.finish is not Finish.IMPORTED:
+                one["answers"] += 1
+                one["prompt_tokens"] += trace.num_prompt_tokens
+                one["tokens"] += trace.num_tokens or 0
     for name, stages in training.items():
         sums = {key: sum(int(stage.get(key) or 0) for stage in stages) for key in ("tokens", "steps")}
         found[name] = {"kind": "train", "trained_tokens": sums["tokens"], "training_steps": sums["steps"]}
@@ -72,7 +73,7 @@ def edges() -> list[float]:
 
 def lengths_section(batches: Iterable[Batch]) -> dict[str, dict[str, Any]]:
     """Counts of answers by length, correct and other ones apart; only the bins between the shortest and the longest."""
-    return {batch.name: _lengths(batch) for batch in batches if _written(batch)}
+    return {batch.name: _lengths(batch) for batch in batches if any(True for _ in _written(batch))}
 
 
 def _lengths(batch: Batch) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from stillwise.evaluate.batches import Batch, ScoreTable
@@ -25,6 +26,7 @@ TRACES = 3_000
 THINKING, SOLUTION, QUESTION, SHORT = 8_000, 4_000, 4_000, 400
 """Characters of a text; a longer one is cut in its middle and says so."""
 FILE = "browse.json"
+LOOKED_AT, MISSES = 1000, 200
 
 
 @dataclass(frozen=True)
@@ -64,17 +66,20 @@ def browse_section(batches: Sequence[Batch], scores: Iterable[ScoreTable] = (), 
     named = _scores(scores)
     words = _words(batches)
     known = {problem.id: problem for batch in batches for problem in batch.problems}
-    places = {(batch.name, trace.id): Place(batch, trace) for batch in batches for trace in batch.output.traces}
-    parents = {trace.id: (batch.name, trace.id) for batch in batches for trace in batch.output.traces}
+    family = Family.of(batches)
     sample = Sample(room)
-    misses = 0
-    for key in _rounds(batches):
-        keys = [key, *_ancestors(places[key].trace, parents, places)]
-        records = {each: _record(places[each], words, named.get(each[1], {})) for each in keys}
-        # One trace that is too long leaves room for others; many in a row mean that the room is used up.
-        misses = 0 if sample.takes(records, _problem(known.get(key_problem(places[key])), places[key])) else misses + 1
-        if misses > 200:
-            break
+    misses, rounds = 0, _rounds(batches)
+    # Most traces are never looked at: those that may be are fetched a few hundred at a time.
+    while misses <= MISSES and (keys := list(islice(rounds, LOOKED_AT))):
+        chains = [(key, *family.ancestors(key)) for key in keys]
+        places = _fetched(batches, {key for chain in chains for key in chain})
+        for chain in chains:
+            records = {each: _record(places[each], words, named.get(each[1], {})) for each in chain}
+            # One trace that is too long leaves room for others; many in a row mean that the room is used up.
+            place = places[chain[0]]
+            misses = 0 if sample.takes(records, _problem(known.get(key_problem(place)), place)) else misses + 1
+            if misses > MISSES:
+                break
     total = sum(len(batch.output.traces) for batch in batches)
     return {
         "shown": len(sample.traces),
@@ -104,15 +109,43 @@ def _rounds(batches: Sequence[Batch]) -> Iterator[tuple[str, str]]:
         yield from ((name, queue[turn][2]) for (name, _, _), queue in queues if turn < len(queue))
 
 
-def _ancestors(
-    trace: Trace, parents: Mapping[str, tuple[str, str]], places: Mapping[tuple[str, str], Place]
-) -> Iterator[tuple[str, str]]:
-    seen = {trace.id}
-    while trace.parent is not None and trace.parent in parents and trace.parent not in seen:
-        key = parents[trace.parent]
-        yield key
-        trace = places[key].trace
-        seen.add(trace.id)
+@dataclass
+class Family:
+    """Which traces were edited from which others: ids only."""
+
+    batch_of: dict[str, str] = field(default_factory=dict)
+    """The batch of each trace that another one was edited from; the last one that holds it."""
+    parent_of: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, batches: Sequence[Batch]) -> Family:
+        """The family of all these traces."""
+        found = cls()
+        for batch in batches:
+            edited = ((trace.id, trace.parent) for trace in batch.output.traces if trace.parent is not None)
+            found.parent_of |= {(batch.name, name): parent for name, parent in edited}
+        wanted = set(found.parent_of.values())
+        for batch in batches if wanted else ():
+            found.batch_of |= {trace.id: batch.name for trace in batch.output.traces if trace.id in wanted}
+        return found
+
+    def ancestors(self, key: tuple[str, str]) -> Iterator[tuple[str, str]]:
+        """The traces from which this one was edited, nearest first."""
+        seen = {key[1]}
+        while (parent := self.parent_of.get(key)) in self.batch_of and parent not in seen:
+            assert parent is not None
+            key = (self.batch_of[parent], parent)
+            yield key
+            seen.add(parent)
+
+
+def _fetched(batches: Sequence[Batch], keys: set[tuple[str, str]]) -> dict[tuple[str, str], Place]:
+    return {
+        (batch.name, trace.id): Place(batch, trace)
+        for batch in batches
+        for trace in batch.output.traces
+        if (batch.name, trace.id) in keys
+    }
 
 
 def _scores(tables: Iterable[ScoreTable]) -> dict[str, dict[str, float | None]]:
