@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,6 +107,9 @@ def _watch(wanted: Fleet, listing: Path) -> None:
     from stillwise.runtime import fleet
 
     before = -1
+    # A service manager ends services so; Ctrl-C is the same.
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, signal.default_int_handler)
     try:
         while True:
             fleet.write_endpoints(wanted, listing)
