@@ -126,11 +126,20 @@ def facts_table(metrics: Metrics) -> Table:
     served = section(metrics, "served")
     for step, notes in sorted(served.items()):
         rows += [(f"{what} by the server in “{step}”", "; ".join(how)) for what, how in sorted(notes.items())]
+    rows += [(f"servers in “{step}”", _spent(one)) for step, one in sorted(section(metrics, "spent").items())]
     for name, one in sorted(metrics.get("problems", {}).items()):
         levels = ", ".join(f"{level_name(key)}: {one['by_level'][key]:,}" for key in levels_of([one["by_level"]]))
         sources = ", ".join(sorted(one["sources"]))
         rows.append((f"problems “{name}”", f"{one['n']:,} from {sources} ({levels})"))
     return Table(title="The run", head=("what", "which"), body=rows)
+
+
+def _spent(one: Mapping[str, Any]) -> str:
+    words = [", ".join(one["roles"]), f"{one['answers']:,} answers"]
+    words.append(f"{one['prompt_tokens']:,} tokens read, {one['completion_tokens']:,} written")
+    words += [f"{one['unknown']:,} calls of unknown outcome"] if one["unknown"] else []
+    words += [f"cost {one['money']}"] if "money" in one else []
+    return "; ".join(word for word in words if word)
 
 
 def overrides_table(metrics: Metrics) -> Table:

@@ -386,6 +386,20 @@ class TitrationSection(TitrationFacts):
     """[group, level, context ratio, generation ratio] of each problem; both ratios are null where it is censored."""
 
 
+class Spent(TypedDict):
+    """What a step's servers were asked for, over every run into the folder; nothing that was read from the journal."""
+
+    roles: list[str]
+    """The step's."""
+    answers: int
+    prompt_tokens: int
+    completion_tokens: int
+    unknown: int
+    """Calls whose outcome nobody knows (reset, timed out, cut off by a kill): they may have been paid for."""
+    money: NotRequired[str]
+    """By the price of the binding, by token or by GPU-hour: a decimal, in the price's currency."""
+
+
 class Metrics(TypedDict, total=False):
     """``metrics.json``. Every section may be missing: the report then says that this part has not run."""
 
@@ -411,6 +425,10 @@ class Metrics(TypedDict, total=False):
     """By probing step."""
     failures: dict[str, Counts]
     """Step, reason: items."""
+    served: dict[str, dict[str, list[str]]]
+    """Step, what was asked (ban, prefill, schema, n): every way in which a server did it, exact or approximate."""
+    spent: dict[str, Spent]
+    """By step that asked a server."""
     versions: dict[str, str]
     examples: list[ExampleProblem]
     order: dict[str, list[str]]

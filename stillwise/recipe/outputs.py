@@ -41,6 +41,7 @@ from stillwise.recipe.judges import judges_section
 from stillwise.recipe.load import Loaded
 from stillwise.recipe.schema import OUTPUT, Step
 from stillwise.recipe.shown import add_shown
+from stillwise.recipe.spent import spent_section
 from stillwise.recipe.survived import survived
 from stillwise.recipe.work import FAILURES, FINDINGS, ROWS, SCORES, TRACES, VERDICTS, Work
 from stillwise.records import Failure, Problem, Trace
@@ -177,7 +178,7 @@ def collect(work: Work, dropped: Mapping[str, list[Failure]], facts: Mapping[str
     names = list(evaluations)
     comparisons = [row for i, a in enumerate(names) for b in names[i + 1 :] for row in comparison_section(a, b, evaluations)]
     probes, judges = _probe_sections(work, outputs), judges_section(work)
-    served = work.journal.served()
+    served, spent = work.journal.served(), spent_section(work)
     return {
         "recipe": _recipe_section(work, facts),
         "problems": {"problems": problems_section(work.problems)}
@@ -191,6 +192,7 @@ def collect(work: Work, dropped: Mapping[str, list[Failure]], facts: Mapping[str
         "failures": _failures(work, dropped),
         "versions": facts["versions"],
         **({"served": served} if served else {}),
+        **({"spent": spent} if spent else {}),
         **({"judges": judges} if judges else {}),
         "examples": example_section(work.problems, sampled),
         **probes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,11 @@ def test_a_budget_stops_a_run_and_a_larger_one_goes_on(
     assert server.seen()["exchanges"] == seen["exchanges"]
     texts = [path for path in out.rglob("*") if path.is_file()]
     assert not any(b"s3cret" in path.read_bytes() for path in texts)
+    spent = json.loads((out / "metrics.json").read_text())["spent"]["traces"]
+    tokens = spent["prompt_tokens"] + spent["completion_tokens"]
+    assert (spent["roles"], spent["answers"], spent["unknown"]) == (["teacher"], 16, 0)
+    assert Decimal(spent["money"]) == Decimal(tokens) / 1_000_000
+    assert f"cost {spent['money']}" in (out / "report.html").read_text()
 
 
 def test_a_budget_is_an_amount(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
