@@ -50,7 +50,11 @@ def finished(folder: Path, shares: dict[str, float]) -> Path:
         "training": {"distilled": [{"tokens": 100}, {"tokens": 11}]},
         "evaluation": sections,
         "comparison": rows,
-        "order": {"evaluation": list(shares), "benchmarks": ["sums"]},
+        "sampling": {
+            "think": {"solved": 39, "n": 40, "mean_tokens": {"value": 202.4}},
+            "cut": {"solved": 3, "n": 40, "mean_tokens": {"value": None}},
+        },
+        "order": {"evaluation": list(shares), "benchmarks": ["sums"], "sampling": ["think", "cut"]},
     }
     folder.mkdir(exist_ok=True)
     (folder / "metrics.json").write_text(json.dumps(metrics))
@@ -69,6 +73,8 @@ def test_the_gap_of_two_students_has_the_sign_of_the_better_one(tmp_path: Path) 
     assert "40 problems to learn from; tokens learnt from: distilled 111." in text
     assert "$ stillwise run litecot --micro --out runs/litecot" in text
     assert "| after_hard | sums | 80.0 [80.0, 80.0] | 12 | 10 |" in text
+    assert "| think | 39 of 40 | 202 |" in text
+    assert "| cut | 3 of 40 | – |" in text
 
 
 def test_two_measured_models_need_no_table_of_differences(tmp_path: Path) -> None:

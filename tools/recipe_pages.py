@@ -87,7 +87,17 @@ def _measured(result: Mapping[str, Any]) -> list[str]:
         f"```console\n$ {result['command'].replace('DIR', 'runs/' + result['recipe'].rpartition('/')[2])}\n```",
         _table(("evaluation", "benchmark", "pass@1, % [95 %]", "tokens an answer", "problems"), rows),
         *_differences(result["differences"]),
+        *_outputs(result["outputs"]),
     ]
+
+
+def _outputs(held: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = [(one["output"], f"{one['solved']:,} of {one['problems']:,}", _tokens(one["tokens"])) for one in held]
+    return ["The traces:", _table(("output", "solved", "tokens a trace"), rows)] if rows else []
+
+
+def _tokens(mean: float | None) -> str:
+    return "–" if mean is None else f"{mean:,.0f}"
 
 
 def _differences(held: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -124,6 +134,11 @@ def recorded(run: Path) -> dict[str, Any]:
         "problems": metrics["problems"]["problems"]["n"],
         "trained_tokens": {name: sum(stage["tokens"] for stage in held) for name, held in metrics["training"].items()},
         "rows": list(_rows(metrics)),
+        "outputs": [
+            {"output": name, "solved": one["solved"], "problems": one["n"], "tokens": one["mean_tokens"]["value"]}
+            for name in metrics["order"]["sampling"]
+            if (one := metrics["sampling"][name])
+        ],
         "differences": [
             {key: row[key] for key in ("from", "to", "benchmark", "difference")}
             for row in metrics["comparison"]

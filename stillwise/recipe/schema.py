@@ -119,7 +119,7 @@ class Published(Fields):
 
     what: str
     """Student, data and measure."""
-    value: float | str
+    value: int | float | str
     """As printed; several figures that belong together are one text (``57.3 (long: 53.3)``)."""
     where: str
     """The table or section that prints it, and how it was read where that was not in the paper itself."""
