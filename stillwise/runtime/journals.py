@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,12 @@ def open_journal(work: Path, on: str, elsewhere: str | None = None) -> CallJourn
 def opened(place: str, sqlite: str) -> SegmentJournal:
     """The segments at a place, with what a journal of one machine beside them held."""
     journal, path = SegmentJournal(place, handover_s=HANDOVER_S), Path(sqlite)
-    if path.is_file():
-        try:
+    with ExitStack() as stack:
+        stack.callback(journal.close)
+        if path.is_file():
             journal.import_sqlite(path)
-        except BaseException:
-            journal.close()
-            raise
-        path.replace(path.with_name(path.name + IMPORTED))
+            path.replace(path.with_name(path.name + IMPORTED))
+        stack.pop_all()
     return journal
 
 

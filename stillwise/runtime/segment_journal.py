@@ -12,7 +12,7 @@ import threading
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -53,14 +53,14 @@ class SegmentJournal:
         self.place, self._turn = place, threading.Lock()
         self._storage = storage_at(place)
         _lock(self._storage, handover_s)
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._storage.unlock)
             self._index = _Index(index or index_path(place), self._storage)
             self.cut_bytes = cut_tail(self._storage)
             self._index.catch_up()
             self._writer = Writer(self._storage, uuid4().hex[:8])
-        except BaseException:
-            self._storage.unlock()
-            raise
+            # All is well: the lock stays until ``close``.
+            stack.pop_all()
 
     def get(self, key: str) -> list[Completion] | None:
         """The completions of a batch, or None if it was never finished."""
