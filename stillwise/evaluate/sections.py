@@ -54,6 +54,9 @@ def measured(benchmark: str, problems: Iterable[Problem], output: Output) -> lis
     ]
 
 
+NO_SCORES: Mapping[str, float] = {}
+
+
 def _measured(benchmark: str, level: int | None, trace: Trace, verdict: Verdict, scores: Mapping[str, float]) -> Measured:
     return Measured(
         benchmark=benchmark,
@@ -68,7 +71,7 @@ def _measured(benchmark: str, level: int | None, trace: Trace, verdict: Verdict,
         extracted=verdict.extracted,
         answer_class=int(scores[ANSWER_CLASS]) if ANSWER_CLASS in scores else None,
         grader=verdict.grader,
-        scores={name: value for name, value in scores.items() if name != ANSWER_CLASS},
+        scores={name: value for name, value in scores.items() if name != ANSWER_CLASS} if scores else NO_SCORES,
     )
 
 

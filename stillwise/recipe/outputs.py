@@ -169,15 +169,16 @@ def _step_fields(step: Step) -> dict[str, Any]:
 
 def collect(work: Work, dropped: Mapping[str, list[Failure]], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Every section of metrics.json."""
-    outputs = {
-        step.name: Output(traces=work.traces(step.name), verdicts=work.verdicts(step.name)) for step in _made(work, "traces")
+    sampled = {
+        step.name: Output(traces=work.traces(step.name), verdicts=work.verdicts(step.name))
+        for step in _made(work, "traces")
+        if step.arrow in ("sample", "rewrite")
     }
-    sampled = {step.name: outputs[step.name] for step in _made(work, "traces") if step.arrow in ("sample", "rewrite")}
     outcome = outcome_sections(work)
     evaluations = outcome["evaluation"]
     names = list(evaluations)
     comparisons = [row for i, a in enumerate(names) for b in names[i + 1 :] for row in comparison_section(a, b, evaluations)]
-    probes, judges = _probe_sections(work, outputs), judges_section(work)
+    probes, judges = _probe_sections(work, sampled), judges_section(work)
     served, spent = work.journal.served(), spent_section(work)
     return {
         "recipe": _recipe_section(work, facts),
