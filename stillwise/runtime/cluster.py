@@ -18,6 +18,8 @@ DECIDES_BYTES = ("stillwise", "torch", "transformers", "tokenizers", "numpy")
 """Packages whose versions move bytes: a worker with other ones is refused."""
 
 
+ALONE = "local"
+_OPTIONS: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "error"}
 _STARTED = False
 
 
@@ -62,28 +64,38 @@ def require_ray() -> Any:
 def join(address: str) -> bool:
     """Connects this process to a cluster; True where that has to be undone by ``leave``.
 
-    Without an address: the cluster that this process is connected to, that ``RAY_ADDRESS`` names or that runs on this machine,
-    else a new one of this machine alone. Raises UserError where an address does not answer.
+    ``local`` starts one of this machine alone. Without an address: the cluster that this process is connected to, that
+    ``RAY_ADDRESS`` names or that runs on this machine, else one as with ``local``. Raises UserError where an address does not
+    answer.
     """
     global _STARTED
-    ray, _STARTED = require_ray(), address == "local"
+    ray, _STARTED = require_ray(), False
     if ray.is_initialized():
         if address and address not in ("auto", ray.get_runtime_context().gcs_address):
             raise UserError(f"--on ray:{address}: this process is connected to another cluster already")
         return False
-    options: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "error"}
+    named = address or os.environ.get("RAY_ADDRESS", "")
+    if named == ALONE:
+        _start()
+        return True
     try:
-        ray.init(address=address or os.environ.get("RAY_ADDRESS") or "auto", **options)
+        ray.init(address=named or "auto", **_OPTIONS)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as err:
-        if address or os.environ.get("RAY_ADDRESS"):
-            place = address or os.environ["RAY_ADDRESS"]
-            raise UserError(
-                f"--on ray: no cluster answers at {place} ({_first_line(err)}); start one with 'ray start'"
-            ) from err
-        cores = len(os.sched_getaffinity(0))
-        _STARTED = True
-        ray.init(address="local", num_cpus=cores, include_dashboard=False, object_store_memory=STORE_BYTES, **options)
+        if named:
+            said = f"no cluster answers at {named} ({_first_line(err)})"
+            raise UserError(f"--on ray: {said}; start one with 'ray start', or give ray:{ALONE}") from err
+        _start()
     return True
+
+
+def _start() -> None:
+    """A cluster of this machine alone, which ends with this process."""
+    global _STARTED
+    # The workers are this run's own work: they give way to others no more than this process does.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    cores = len(os.sched_getaffinity(0))
+    require_ray().init(address=ALONE, num_cpus=cores, include_dashboard=False, object_store_memory=STORE_BYTES, **_OPTIONS)
+    _STARTED = True
 
 
 def started_here() -> bool:

@@ -24,6 +24,8 @@ LEAVES_SOCKETS = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWar
 def cluster(workers: int, cpus: int = 1) -> Iterator[Any]:
     """A head without CPUs and some worker nodes."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's workers would otherwise give way to everything else on a busy machine.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
