@@ -9,34 +9,27 @@ Dimensions: S the student's supervised tokens, Q the teacher's, G groups, H hidd
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stillwise.arrows import Example, Tools
-from stillwise.records import derive_seed
-from stillwise.train import folder, loop
+from stillwise.arrows import Example
+from stillwise.train import loop
 from stillwise.train.alignment import Group, aligned, byte_table, token_bytes
-from stillwise.train.excerpt import supervised
 from stillwise.train.fields import Across
-from stillwise.train.fit import figures, fitted, load_student, planned, require_rows
-from stillwise.train.flops import Size, size_of_model
+from stillwise.train.flops import Size
 from stillwise.train.losses.cross_entropy import cross_entropy, token_logprobs
 from stillwise.train.losses.cross_tokenizer import alm, uld
 from stillwise.train.losses.divergence import log_probs
 from stillwise.train.losses.head import BlockLoss, Head, TokenLoss, weighted_sum
 from stillwise.train.losses.mix import Hidden
 from stillwise.train.packing import Pack, hidden_states
-from stillwise.train.render import Rendered, Row, end_token, render
-from stillwise.train.signals.source import Live, check_head
+from stillwise.train.render import Row, render
+from stillwise.train.signals.source import Live
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from stillwise.train.white_box import WhiteBox
 
 END = b"\xff end"
 """Stands for either side's end token; no text holds this byte."""
@@ -180,32 +173,3 @@ def _uld_loss(hidden_GH: Tensor, head: Head) -> TokenLoss:
         return lambda logits_BV, rows: uld(log_probs(full.shaped(raw_CV[rows])), log_probs(logits_BV))
 
     return chunk
-
-
-def train_across(
-    part: WhiteBox, across: Across, teacher: Path, examples: Sequence[Example], student: Path, out: Path, tools: Tools
-) -> dict[str, Any]:
-    """What ``WhiteBox.train`` does with a teacher of another tokenizer."""
-    began, seed = time.monotonic(), derive_seed(tools.seed, tools.step)
-    with folder.quiet(), folder.whole_folder(out) as aside:
-        tokenizer, other = folder.load_tokenizer(student), folder.load_tokenizer(teacher)
-        rendered = supervised(part, part.max_length, examples, tokenizer)
-        found, apart = twins(rendered.rows, examples, tokenizer, other)
-        rows = tuple(row for row in rendered.rows if row.id in found)
-        rendered = Rendered(rows=rows, dropped={**rendered.dropped, **apart}, cut=rendered.cut)
-        require_rows(rows, rendered.dropped)
-        steps = planned(part, [[row] for row in rows], seed)
-        model, live = load_student(part, student, rows[:2], seed), Live(teacher, other)
-        check_head(model, rows[0], len(tokenizer))
-        cost = AcrossCost(
-            teacher=live,
-            teacher_size=size_of_model(live.model),
-            across=across,
-            twins=found,
-            share=part.share,
-            vocab=len(tokenizer),
-        )
-        points = fitted(part, model, steps, tools, cost, part.kind)
-        folder.save_student(model, student, aside, end_token(tokenizer))
-    groups = sum(len(found[row.id].groups) for row in rows)
-    return {**figures(rendered, steps, points, time.monotonic() - began), "groups": groups}

@@ -29,7 +29,7 @@ from stillwise.train.losses.mix import Matching, mixed_of
 from stillwise.train.losses.topk import Support, TopK, moved
 from stillwise.train.moments import moments
 from stillwise.train.packing import Pack, hidden_states
-from stillwise.train.render import Row, end_token
+from stillwise.train.render import Rendered, Row, end_token
 from stillwise.train.rollout import Rollouts
 from stillwise.train.signals.cache import Cached, capture
 from stillwise.train.signals.source import Live, TeacherSignal, check_head
@@ -97,9 +97,7 @@ class WhiteBox(Trainer, Fit, Supervised):
         with folder.quiet():
             tokenizer = folder.load_tokenizer(student)
             if self.across is not None:
-                from stillwise.train.across import train_across
-
-                return train_across(self, self.across, self._folder(tools), examples, student, out, tools)
+                return _train_across(self, self.across, self._folder(tools), examples, student, out, tools)
             teacher = self._teacher(tools, tokenizer)
             return train_with(self, teacher, examples, student, out, tools)
 
@@ -182,6 +180,37 @@ def train_with(
         folder.save_student(model, student, aside, end_token(tokenizer))
     own = {"on_policy_steps": len(cost.drawn), "generated_tokens": sum(cost.drawn.values())} if part.on_policy else {}
     return {**figures(rendered, steps, points, time.monotonic() - began), **own}
+
+
+def _train_across(
+    part: WhiteBox, across: Across, teacher: Path, examples: Sequence[Example], student: Path, out: Path, tools: Tools
+) -> dict[str, Any]:
+    """What ``WhiteBox.train`` does with a teacher of another tokenizer."""
+    from stillwise.train.across import AcrossCost, twins
+
+    began, seed = time.monotonic(), derive_seed(tools.seed, tools.step)
+    with folder.quiet(), folder.whole_folder(out) as aside:
+        tokenizer, other = folder.load_tokenizer(student), folder.load_tokenizer(teacher)
+        rendered = supervised(part, part.max_length, examples, tokenizer)
+        found, apart = twins(rendered.rows, examples, tokenizer, other)
+        rows = tuple(row for row in rendered.rows if row.id in found)
+        rendered = Rendered(rows=rows, dropped={**rendered.dropped, **apart}, cut=rendered.cut)
+        require_rows(rows, rendered.dropped)
+        steps = planned(part, [[row] for row in rows], seed)
+        model, live = load_student(part, student, rows[:2], seed), Live(teacher, other)
+        check_head(model, rows[0], len(tokenizer))
+        cost = AcrossCost(
+            teacher=live,
+            teacher_size=size_of_model(live.model),
+            across=across,
+            twins=found,
+            share=part.share,
+            vocab=len(tokenizer),
+        )
+        points = fitted(part, model, steps, tools, cost, part.kind)
+        folder.save_student(model, student, aside, end_token(tokenizer))
+    groups = sum(len(found[row.id].groups) for row in rows)
+    return {**figures(rendered, steps, points, time.monotonic() - began), "groups": groups}
 
 
 def _cached(
