@@ -21,6 +21,8 @@ from stillwise.runtime.files import whole_file
 FORMAT = "1"
 """Raised when a schema changes; files of another format are refused."""
 ROWS_PER_GROUP = 4096
+ROWS_AT_ONCE = 512
+"""So many rows are Python's objects; the others of their group stand in columns, which take a fraction of the room."""
 ZSTD_LEVEL = 3
 
 R = TypeVar("R")
@@ -116,24 +118,29 @@ def writing(path: Path, kind: type[R]) -> Iterator[Callable[[R], None]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema, rows, groups = _schema(kind), list[dict[str, Any]](), 0
+    schema, rows, packed, groups = _schema(kind), list[dict[str, Any]](), list[Any](), 0
     options: dict[str, Any] = {"compression": "zstd", "compression_level": ZSTD_LEVEL, "write_page_checksum": True}
     with whole_file(path) as aside, pq.ParquetWriter(aside, schema, **options) as writer:
 
+        def pack() -> None:
+            columns = [pa.array([row[name] for row in rows], type=schema.field(name).type) for name in schema.names]
+            packed.append(pa.table(columns, schema=schema))
+            rows.clear()
+
         def flush() -> None:
             nonlocal groups
-            columns = [pa.array([row[name] for row in rows], type=schema.field(name).type) for name in schema.names]
-            writer.write_table(pa.table(columns, schema=schema), row_group_size=ROWS_PER_GROUP)
-            rows.clear()
+            pack()
+            writer.write_table(pa.concat_tables(packed).combine_chunks(), row_group_size=ROWS_PER_GROUP)
+            packed.clear()
             groups += 1
 
         def add(record: R) -> None:
             rows.append(_flat(record))
-            if len(rows) == ROWS_PER_GROUP:
-                flush()
+            if len(rows) == ROWS_AT_ONCE:
+                (flush if len(packed) + 1 == ROWS_PER_GROUP // ROWS_AT_ONCE else pack)()
 
         yield add
-        if rows or not groups:
+        if rows or packed or not groups:
             flush()
 
 
@@ -188,7 +195,9 @@ def _groups(
 ) -> Iterator[list[dict[str, Any]]]:
     with _opened(path, kind) as file:
         for group in range(file.num_row_groups) if groups is None else groups:
-            yield file.read_row_group(group, columns=names).to_pylist()
+            table = file.read_row_group(group, columns=names)
+            for start in range(0, table.num_rows, ROWS_AT_ONCE):
+                yield table.slice(start, ROWS_AT_ONCE).to_pylist()
 
 
 def holds(path: Path, kind: type[Any]) -> bool:
@@ -263,7 +272,7 @@ def _problem(**row: Any) -> Problem:
 
 def _trace(**row: Any) -> Trace:
     rebuilt = {
-        **{name: intern(row[name]) for name in ("role", "model", "paradigm")},
+        **{name: intern(row[name]) for name in ("problem_id", "role", "model", "paradigm")},
         "finish": Finish(row["finish"]),
         "spans": tuple(Span(**span) for span in row["spans"]),
         "history": tuple(Signature(**signature) for signature in row["history"]),
