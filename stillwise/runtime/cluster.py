@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ DECIDES_BYTES = ("stillwise", "torch", "transformers", "tokenizers", "numpy")
 
 
 ALONE = "local"
+KNOCK_S = 10.0
 _OPTIONS: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "error"}
 _STARTED = False
 
@@ -78,14 +80,29 @@ def join(address: str) -> bool:
     if named == ALONE:
         _start()
         return True
+    if named not in ("", "auto"):
+        _knock(named)
     try:
         ray.init(address=named or "auto", **_OPTIONS)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as err:
         if named:
-            said = f"no cluster answers at {named} ({_first_line(err)})"
-            raise UserError(f"--on ray: {said}; start one with 'ray start', or give ray:{ALONE}") from err
+            raise _silent(named, err) from err
         _start()
     return True
+
+
+def _knock(address: str) -> None:
+    """Refuses an address where nobody listens: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
+    except (OSError, ValueError, OverflowError) as err:
+        raise _silent(address, err) from err
+
+
+def _silent(address: str, err: Exception) -> UserError:
+    said = f"no cluster answers at {address} ({_first_line(err)})"
+    return UserError(f"--on ray: {said}; start one with 'ray start --head', or give ray:{ALONE}")
 
 
 def _start() -> None:

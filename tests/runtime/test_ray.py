@@ -194,6 +194,13 @@ def test_ranges_are_even_and_in_order() -> None:
     assert cut([], 3) == []
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:none", "nowhere", "ray://127.0.0.1:1"])
+def test_an_address_where_nobody_listens_is_refused_at_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster.require_ray(), "is_initialized", lambda: False)
+    with pytest.raises(UserError, match=f"no cluster answers at {address}"):
+        cluster.join(address)
+
+
 @pytest.mark.parametrize("word", ["rey", "ray:", "local:here", "slurm"])
 def test_other_words_are_refused(word: str) -> None:
     with pytest.raises(UserError, match="give local, ray or ray:ADDRESS"):
