@@ -77,7 +77,7 @@ COLUMNS: Mapping[type[Any], Mapping[str, Column]] = {
     Scored: {"trace_id": "string", **_SCORE},
     Failure: dict.fromkeys(("step", "item", "reason", "detail"), "string"),
     Pair: {**dict.fromkeys(("problem_id", "chosen", "rejected", "gap"), "string"), "beta": "float64", "margin": "float64"},
-    Lesson: {**dict.fromkeys(("stage", "trace_id", "target", "spans"), "string"), "weight": "float64"},
+    Lesson: {**dict.fromkeys(("stage", "trace_id", "target", "spans"), "string"), "weight": "float64", "apart": "bool"},
     Row: {
         **dict.fromkeys(("trace_id", "problem_id", "output"), "string"),
         "level": "int64",
@@ -94,7 +94,7 @@ COLUMNS: Mapping[type[Any], Mapping[str, Column]] = {
 
 JOINED: Mapping[type[Any], frozenset[str]] = {Row: frozenset({"scores", "domain"})}
 """Fields that no table holds: they are joined to the records from other tables whenever these are read."""
-ADDED: Mapping[type[Any], frozenset[str]] = {Trace: frozenset({"num_thinking_tokens"}), Lesson: frozenset({"spans"})}
+ADDED: Mapping[type[Any], frozenset[str]] = {Trace: frozenset({"num_thinking_tokens"}), Lesson: frozenset({"spans", "apart"})}
 """Columns with a default that came later: a table without them is read as well."""
 
 
