@@ -49,8 +49,7 @@ PLANS = {
     "apprentice": Plan(tokens=13_000_000, peak=2e-3),
     "finisher": Plan(tokens=1_200_000, peak=1e-3, warmup=20),
     "reasoner": Plan(tokens=300_000, peak=3e-4, warmup=20),
-    "clerk": Plan(tokens=3_200_000, peak=2e-3),
-    "judge": Plan(tokens=1_600_000, peak=1.2e-3, warmup=20, step=2),
+    "judge": Plan(tokens=3_200_000, peak=2e-3),
 }
 
 
@@ -120,7 +119,7 @@ class Builder:
         """A model's tokenizer, trained on the first call: the judge has its own, the others share one."""
         from tokenizers import Tokenizer
 
-        own = name in ("clerk", "judge")
+        own = name == "judge"
         file = self.out / ("judge_tokenizer.json" if own else "tokenizer.json")
         if not file.exists():
             made = judge_corpus.train_tokenizer(SEED) if own else corpus.train_tokenizer(SEED)
@@ -172,9 +171,8 @@ class Builder:
         self.judge()
 
     def judge(self) -> None:
-        """clerk, then judge: rubrics around traces with known facts, at the end more of the one that is slow to learn."""
-        self.stage("clerk", judge_corpus.judge_rows(SEED + 8))
-        self.stage("judge", judge_corpus.judge_rows(SEED + 9, judge_corpus.LAST), "clerk")
+        """judge, on the rubrics around traces with known facts."""
+        self.stage("judge", judge_corpus.judge_rows(SEED + 8))
 
     def polish(self, processes: int) -> None:
         """finisher: the apprentice with a short ending. reasoner: trained on the finisher's verified answers, too."""

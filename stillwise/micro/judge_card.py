@@ -8,9 +8,6 @@ from typing import Any
 
 from stillwise.micro.judging import Rubric
 
-STAGES = ("clerk", "judge")
-"""Of the judge's training, each from the one before."""
-
 _HEAD = """# The micro judge
 
 A tiny Qwen3 model (4 layers, width 128) that answers the packaged rubrics `verbosity`, `cognitive_difficulty`, `difficulty` and
@@ -33,7 +30,8 @@ difficulty 0.25 of its burden), never from length.
 - **Fit**: how far the verbosity is from the one that suits the sum's difficulty.
 
 It was trained on traces in which length and content are apart: empty sentences and repeated results make easy sums long, lines
-and left-out steps make hard ones short. It knows no other prompts, no other problems, and not whether an answer is right.
+and left-out steps make hard ones short. The held-out traces below hold empty sentences and endings, too, that training did not.
+It knows no other prompts, no other problems, and not whether an answer is right.
 """
 
 _RANKS = """
@@ -83,18 +81,15 @@ def write(
     outputs: Sequence[Real],
     lengths: Mapping[str, float],
     checked: Sequence[tuple[str, str, bool]],
-    spent: Mapping[str, Mapping[str, Any]],
+    spent: Mapping[str, Any],
     size: int,
     command: str,
 ) -> str:
     """The whole card, in Markdown."""
-    total = {
-        key: sum(spent[stage][key] for stage in STAGES if stage in spent) for key in ("tokens", "learnt_tokens", "seconds")
-    }
     parts = [
         _HEAD,
         "## Training\n\n`python -m stillwise.micro.build --out DIR --only judge` rebuilds it from seeds: "
-        f"{total['tokens']:,.0f} tokens ({total['learnt_tokens']:,.0f} learnt),\n{total['seconds'] / 60:.1f} minutes of a "
+        f"{spent['tokens']:,} tokens ({spent['learnt_tokens']:,} learnt),\n{spent['seconds'] / 60:.1f} minutes of a "
         f"shared core; {size / 1e6:.2f} MB in bf16.\n",
         f"## Measured\n\n`python -m stillwise.micro.judge_measure {command}`\nprinted this card. Greedy judgements.\n",
         "### Held-out traces with known facts\n",

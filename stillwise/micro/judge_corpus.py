@@ -15,7 +15,7 @@ from random import Random
 from string import Template
 from typing import Any
 
-from stillwise.micro import corpus, judging
+from stillwise.micro import corpus, families, judging
 from stillwise.micro.corpus import Row
 from stillwise.micro.judging import RUBRICS, Judged, Rubric
 
@@ -25,8 +25,6 @@ VERSION = 1
 VOCABULARY = 1024
 SHARES = (0.28, 0.28, 0.24, 0.2)
 """Of the rubrics, in their order."""
-LAST = (0.22, 0.22, 0.18, 0.38)
-"""The same at the end: fit rests on all that the others rest on, and on their difference."""
 LEVELS = (0.2, 0.2, 0.2, 0.2, 0.2)
 TRANSFER = 0.25
 """Share of the family with brackets."""
@@ -43,7 +41,8 @@ STUDENTS = (
 _PLACES = re.compile(r"\$(?:problem|trace|student)")
 _SPLIT = "|".join(
     (
-        r"1?\d[+-]\d(?:[+-]1)?=\d+(?:, |\. )",
+        r"\d[+-]\d(?:[+-]1)?=\d+(?:, |\. )",
+        r"1\d-\d(?:-1)?=\d+(?:, |\. )",
         r"\p{N}{1,4}",
         r"[ ]?(?:->|=)[ ]",
         r"\p{L}+[,:.?!]*[ ]?",
@@ -77,18 +76,18 @@ def stretches() -> list[str]:
     return sorted({*found, OPENING}, key=lambda piece: (-len(piece), piece))
 
 
-def traces(seed: int, split: str = "train") -> Iterator[Judged]:
-    """Endless traces of every manner, drawn apart from level and family."""
+def traces(seed: int, split: families.Split = "train") -> Iterator[Judged]:
+    """Endless traces of every manner, apart from level and family; held-out ones hold sentences that training never had."""
     rng = Random(f"judged {seed} {split}")
-    for problem in corpus.problems(LEVELS, TRANSFER, seed, "held_out" if split == "held_out" else "train"):
-        yield judging.judged(problem, judging.manner(rng), rng)
+    for problem in corpus.problems(LEVELS, TRANSFER, seed, split):
+        yield judging.judged(problem, judging.manner(rng, unseen=split == "held_out"), rng)
 
 
-def judge_rows(seed: int, shares: tuple[float, ...] = SHARES) -> Iterator[Row]:
+def judge_rows(seed: int) -> Iterator[Row]:
     """One rubric for each trace, with a noisy mark."""
     rng = Random(f"judge {seed}")
     for judged in traces(seed):
-        rubric = rng.choices(RUBRICS, shares)[0]
+        rubric = rng.choices(RUBRICS, SHARES)[0]
         text = answer(rubric, judged, judging.mark(rubric, judged.facts, rng))
         yield Row(corpus.prompt(question(rubric, judged, rng.choice(STUDENTS))), [(text, True)])
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 from random import Random
@@ -23,9 +23,11 @@ from stillwise.micro import corpus, families, judge_card, judge_corpus, judging
 from stillwise.micro.judge_card import Agreement, Real
 from stillwise.micro.judging import RUBRICS, Judged, Rubric
 from stillwise.micro.paradigms import PARADIGMS, Job, answer_all
-from stillwise.micro.sampler import sample
 
 SEED = 7
+BATCH = 64
+MAX_TOKENS = 80
+"""A judgement has about 30."""
 MARK = re.compile(r'\{"score": (\d)\}$')
 SHOWN = ("think", "no_rethink", "no_think", "instruct", "student")
 """From the most to the least that is written; the student mostly answers without working."""
@@ -62,11 +64,29 @@ def judgements(folder: Path, asked: Sequence[tuple[Rubric, Judged]]) -> list[int
     from stillwise.micro.build import load
 
     torch.set_num_threads(1)
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    prompts = [corpus.prompt(judge_corpus.question(rubric, judged)) for rubric, judged in asked]
-    made = sample(load(folder).eval(), tokenizer, prompts, seed=0, temperature=0, max_tokens=80)
-    found = [MARK.search(one.text) for one in made]
-    return [int(one[1]) if one else None for one in found]
+    model, tokenizer = load(folder).eval(), Tokenizer.from_file(str(folder / "tokenizer.json"))
+    prompts = [tokenizer.encode(corpus.prompt(judge_corpus.question(rubric, judged))).ids for rubric, judged in asked]
+    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+    found: dict[int, int | None] = {}
+    for first in range(0, len(order), BATCH):
+        places = order[first : first + BATCH]
+        for place, ids in zip(places, _greedy(model, [prompts[place] for place in places]), strict=True):
+            mark = MARK.search(tokenizer.decode(ids, skip_special_tokens=True))
+            found[place] = int(mark[1]) if mark else None
+    return [found[place] for place in range(len(asked))]
+
+
+def _greedy(model: Any, rows: Sequence[list[int]]) -> list[list[int]]:
+    """The greedy continuation of each row; shorter rows are padded to the left."""
+    import torch
+
+    longest, pad = max(map(len, rows)), model.config.pad_token_id
+    ids_BT = torch.tensor([[pad] * (longest - len(row)) + row for row in rows])
+    mask_BT = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+    with torch.inference_mode():
+        out = model.generate(input_ids=ids_BT, attention_mask=mask_BT, do_sample=False, max_new_tokens=MAX_TOKENS)
+    made: list[list[int]] = out[:, longest:].tolist()
+    return made
 
 
 def agreement(folder: Path, rubric: Rubric, count: int, seed: int) -> Agreement:
@@ -99,21 +119,30 @@ def real(root: Path, count: int, seed: int, processes: int) -> tuple[list[Real],
     keys = [(paradigm, level) for paradigm in SHOWN for level in families.LEVELS]
     problems = {level: tuple(families.generate("chain_sum", level, count, seed, "held_out")) for level in families.LEVELS}
     jobs = [Job(str(root / PARADIGMS[p].model), PARADIGMS[p], problems[level], seed) for p, level in keys]
-    found: list[Real] = []
-    every: dict[Rubric, list[tuple[float, float]]] = {rubric: [] for rubric in RUBRICS}
-    for (paradigm, level), job, samples in zip(keys, jobs, answer_all(jobs, processes), strict=True):
-        texts = [job.paradigm.prefilled + made.text for made in samples]
-        traces = [Judged(p, text, judging.facts_of(p)) for p, text in zip(job.problems, texts, strict=True)]
-        means: dict[str, float] = {}
-        unread = 0
-        for rubric in RUBRICS:
-            marks = judgements(root / "judge", [(rubric, one) for one in traces])
-            known = [(float(mark), float(len(one.text))) for mark, one in zip(marks, traces, strict=True) if mark is not None]
-            every[rubric] += known
-            unread += len(marks) - len(known)
-            means[rubric] = sum(mark for mark, _ in known) / max(1, len(known))
-        found.append(Real(paradigm, level, means, unread, sum(map(len, texts)) / len(texts)))
-    return found, {r: spearman([m for m, _ in held], [length for _, length in held]) for r, held in every.items()}
+    traces = [
+        Judged(problem, job.paradigm.prefilled + made.text, judging.facts_of(problem))
+        for job, samples in zip(jobs, answer_all(jobs, processes), strict=True)
+        for problem, made in zip(job.problems, samples, strict=True)
+    ]
+    lengths = [float(len(one.text)) for one in traces]
+    marks = {rubric: judgements(root / "judge", [(rubric, one) for one in traces]) for rubric in RUBRICS}
+    cells = [_cell(*key, slice(count * i, count * (i + 1)), marks, lengths) for i, key in enumerate(keys)]
+    known = {rubric: [(m, n) for m, n in zip(given, lengths, strict=True) if m is not None] for rubric, given in marks.items()}
+    return cells, {rubric: spearman([m for m, _ in held], [n for _, n in held]) for rubric, held in known.items()}
+
+
+def _cell(
+    paradigm: str, level: int, part: slice, marks: Mapping[Rubric, Sequence[int | None]], lengths: Sequence[float]
+) -> Real:
+    given = {rubric: held[part] for rubric, held in marks.items()}
+    read = {rubric: [mark for mark in held if mark is not None] for rubric, held in given.items()}
+    return Real(
+        paradigm=paradigm,
+        level=level,
+        means={rubric: sum(held) / max(1, len(held)) for rubric, held in read.items()},
+        unread=sum(len(given[rubric]) - len(held) for rubric, held in read.items()),
+        length=sum(lengths[part]) / max(1, len(lengths[part])),
+    )
 
 
 def claims(found: Sequence[Real]) -> list[tuple[str, str, bool]]:
@@ -151,7 +180,7 @@ def main() -> None:
         return
     agreed = [agreement(options.models / "judge", rubric, options.count, options.seed) for rubric in RUBRICS]
     outputs, lengths = real(options.models, options.real, options.seed, options.threads)
-    spent = json.loads((options.models / "training.json").read_text())
+    spent = json.loads((options.models / "training.json").read_text())["judge"]
     size = sum(file.stat().st_size for file in (options.models / "judge").iterdir())
     command = f"--count {options.count} --real {options.real} --seed {options.seed}"
     text = judge_card.write(agreed, outputs, lengths, claims(outputs), spent, size, command)

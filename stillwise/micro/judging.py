@@ -30,7 +30,7 @@ EASY_BELOW, HARD_FROM, DIFFICULTY_NOISE = 1.0, 2.3, 0.25
 WRONG_LINES = 0.08
 """Share of single lines with a wrong result, which changes no mark: right and wrong is not what is judged."""
 BOXED_THOUGHTS = 0.15
-"""Share of thoughts that end in the answer, as rewritten ones do."""
+"""Share of thoughts that end in the answer, as rewritten ones do; none while the judge is trained."""
 
 FILLERS = (
     "Okay, let me think about this carefully.\n",
@@ -45,11 +45,14 @@ FILLERS = (
     "It is good to go step by step.\n",
     "Okay. \n",
     "Hmm. \n",
+)
+"""They say nothing, at some length; no verbosity is earned by them."""
+UNSEEN_FILLERS = (
     "From left to right.\n",
     "This is a long sum.\n",
     "First I make a plan, and then I follow the plan.\n",
 )
-"""They say nothing, at some length; no verbosity is earned by them."""
+"""More of them, which no training text holds."""
 AGAIN = ("As I said, ", "So again, ", "Once more: ", "To repeat, ", "That is, ")
 
 
@@ -197,7 +200,8 @@ def reason(rubric: Rubric, facts: Facts) -> str:
         return f"{sizes}, leaps {min(9, facts.leaps)}, redone {min(9, facts.redone)}"
     if rubric == "difficulty":
         return f"operations {shown['operations']}, digits {shown['digits']}, {written}"
-    return f"{sizes}, {written}, has {_whole(verbosity(facts))}, wants {_whole(wanted(facts))}"
+    has, wants = _whole(verbosity(facts)), _whole(wanted(facts))
+    return f"{sizes}, {written}, has {has}, wants {wants}"
 
 
 def _whole(value: float) -> int:
@@ -224,11 +228,13 @@ class Manner:
     """Mean number of empty sentences after an operation."""
     dropped: float = 0.0
     """Probability that an operation is left out."""
+    unseen: bool = False
+    """Whether sentences and endings occur that no training text holds."""
     summary: bool = False
     """Whether the solution after a thought lists all results once more."""
 
 
-def manner(rng: Random) -> Manner:
+def manner(rng: Random, unseen: bool = False) -> Manner:
     """A way of writing, drawn apart from the sum: terse and long ones occur for easy and for hard sums alike."""
     form: Literal["nothing", "line", "split", "columns"] = rng.choices(
         ("nothing", "line", "split", "columns"), (0.08, 0.24, 0.22, 0.46)
@@ -243,6 +249,7 @@ def manner(rng: Random) -> Manner:
         repeats=rng.choice((0.0, 0.0, 0.0, 0.5, 1.0, 2.5)),
         fillers=rng.choice((0.0, 0.0, 0.0, 0.7, 2.0, 4.0)),
         dropped=rng.choice((0.0, 0.0, 0.0, 0.3)),
+        unseen=unseen,
         summary=thought and rng.random() < 0.12,
     )
 
@@ -262,7 +269,7 @@ def judged(problem: Sum, how: Manner, rng: Random) -> Judged:
 
 
 def _framed(body: str, ending: str, how: Manner, rng: Random) -> str:
-    if how.thought and rng.random() < BOXED_THOUGHTS:
+    if how.thought and how.unseen and rng.random() < BOXED_THOUGHTS:
         box = ending[ending.rindex("\\boxed") :].rstrip(".")
         return f"<think>\n{body}{ending}\n</think>\n\n{box}"
     if how.thought:
@@ -279,7 +286,9 @@ def _units(step: Operation, how: Manner, rng: Random) -> list[Unit]:
     for _ in range(_number(how.repeats, rng) if units else 0):
         units.append(Unit(rng.choice(AGAIN) + solutions.short_line(step), "repeat"))
     for _ in range(_number(how.fillers, rng)):
-        units.insert(rng.choice((0, len(units))), Unit(rng.choice(FILLERS), "filler"))
+        units.insert(
+            rng.choice((0, len(units))), Unit(rng.choice((*FILLERS, *UNSEEN_FILLERS) if how.unseen else FILLERS), "filler")
+        )
     return units
 
 

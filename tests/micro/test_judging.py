@@ -129,7 +129,7 @@ def test_the_judge_is_rebuilt_by_the_command(tmp_path: Path, monkeypatch: pytest
     build.main()
     shipped = tmp_path / "models" / "judge"
     assert {"model.safetensors", "config.json", "tokenizer.json"} <= {path.name for path in shipped.iterdir()}
-    assert list(json.loads((tmp_path / "models" / "training.json").read_text())) == ["clerk", "judge"]
+    assert list(json.loads((tmp_path / "models" / "training.json").read_text())) == ["judge"]
 
 
 TOKENIZER = judge_corpus.train_tokenizer
