@@ -30,7 +30,7 @@ Dialect = Literal["vllm", "plain", "strict", "deaf"]
 """``vllm`` honours everything; ``plain`` the standard fields and refuses others with 400; ``strict`` refuses with 422 as
 ``transformers serve`` does, and ignores seeds; ``deaf`` accepts every field and ignores what is not standard."""
 
-FAULTS = ("throttle", "error", "hang", "reset", "cut", "garbage", "truncate", "empty")
+FAULTS = ("throttle", "error", "hang", "reset", "cut", "garbage", "truncate", "empty", "split")
 _STANDARD = "model messages prompt temperature top_p max_tokens seed stop n logprobs top_logprobs stream"
 STANDARD = frozenset([*re.findall(r"\w+", _STANDARD), "presence_penalty", "frequency_penalty"])
 EXTENDED = frozenset(
@@ -291,11 +291,15 @@ class Connection(asyncio.Protocol):
             else:
                 self.send(*self.plain(path, body))
 
-    def send(self, status: int, body: bytes, more: str = "") -> None:
-        """Write a whole answer."""
+    def send(self, status: int, body: bytes, more: str = "", halves: bool = False) -> None:
+        """Write a whole answer; in two halves with a pause between them where that is asked for."""
         if self.transport is not None:
             head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{more}\r\n"
-            self.transport.write(head.encode() + body)
+            whole = head.encode() + body
+            end = len(whole) - len(body) // 2 if halves else len(whole)
+            self.transport.write(whole[:end])
+            if halves:
+                asyncio.get_running_loop().call_later(0.005, self.transport.write, whole[end:])
 
     def plain(self, path: str, body: bytes) -> tuple[int, bytes]:
         """Everything that is no call."""
@@ -373,7 +377,7 @@ class Connection(asyncio.Protocol):
         else:
             if call:
                 self.server.seen.answered[call] += 1
-            self.send(200, answer)
+            self.send(200, answer, halves=fault == "split")
 
 
 async def serve(profile: Profile, host: str, port: int) -> None:

@@ -41,6 +41,7 @@ FAULTS = {
     "garbage": 0.04,
     "empty": 0.02,
     "truncate": 0.02,
+    "split": 0.02,
 }
 
 
