@@ -19,7 +19,7 @@ from stillwise.recipe.roles import OpenModel
 from stillwise.records import Problem, Sampling, Trace, thinking_spans
 from stillwise.runtime import cluster, journals, where
 from stillwise.runtime.caller import Generate, JournalledCaller
-from stillwise.runtime.executor import Local, cut
+from stillwise.runtime.executor import Local
 from stillwise.runtime.graders import GraderPool
 from stillwise.runtime.journal import Journal
 from stillwise.runtime.ray_executor import RayExecutor
@@ -125,6 +125,7 @@ def test_a_model_is_asked_through_replicas_that_hold_it(executor: RayExecutor, o
     assert all(same for _, same in found)
 
 
+@pytest.mark.slow
 def test_the_shard_of_a_lost_worker_is_done_again_but_not_for_ever(
     executor: RayExecutor, opener: OpenModel, tmp_path: Path
 ) -> None:
@@ -136,6 +137,7 @@ def test_the_shard_of_a_lost_worker_is_done_again_but_not_for_ever(
         list(executor.map(Dies(opener, tmp_path / "always", 99), range(4)))
 
 
+@pytest.mark.slow
 def test_a_model_finds_room_beside_another_that_holds_all_of_it(executor: RayExecutor, opener: OpenModel) -> None:
     other = OpenModel(opener.binding, 2)
     for _ in executor.map(Place(opener), range(3)):
@@ -186,22 +188,3 @@ def test_grading_and_scoring_by_workers_give_what_they_give_here(executor: RayEx
         groups = [(problem, [trace]) for problem, trace in pairs]
         assert scores(Length(), groups, tools, executor) == Length().score_all(groups, tools)
     assert len({verdict.outcome for verdict in verdicts}) > 1
-
-
-def test_ranges_are_even_and_in_order() -> None:
-    assert cut(range(7), 3) == [range(2), range(2, 4), range(4, 7)]
-    assert cut(range(7), 3, least=4) == [range(7)]
-    assert cut([], 3) == []
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:none", "nowhere", "ray://127.0.0.1:1"])
-def test_an_address_where_nobody_listens_is_refused_at_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster.require_ray(), "is_initialized", lambda: False)
-    with pytest.raises(UserError, match=f"no cluster answers at {address}"):
-        cluster.join(address)
-
-
-@pytest.mark.parametrize("word", ["rey", "ray:", "local:here", "slurm"])
-def test_other_words_are_refused(word: str) -> None:
-    with pytest.raises(UserError, match="give local, ray or ray:ADDRESS"):
-        where.check_on(word)
