@@ -102,3 +102,13 @@ def test_a_run_begun_on_a_cluster_ends_on_this_machine(nodes: Any, toy: Any, tmp
     assert batches(out)[: len(before)] == before
     assert published(out) == files
     assert journals.held(out / "work") == answers
+
+
+def test_two_training_processes_give_what_torchrun_gives(nodes: Any, toy: Any, tmp_path: Path) -> None:
+    command = list(toy[0])
+    (tmp_path / "small.yaml").write_text(BINDING.replace("per_level: 1000", "per_level: 8"))
+    command[command.index("--binding") + 1] = str(tmp_path / "small.yaml")
+    shared = [*command, "--training", "devices=2", "--until", "distilled", "--out"]
+    finished([*shared, str(tmp_path / "here")])
+    finished([*shared, str(tmp_path / "there"), "--on", f"ray:{nodes.address}"])
+    assert published(tmp_path / "there") == published(tmp_path / "here")
