@@ -27,7 +27,7 @@ class Thoroughness(Scorer):
     kind: ClassVar[str] = "thoroughness"
     weights: tuple[float, float, float, float] = (0.3, 0.2, 0.25, 0.25)
     """Of detail, self-checks, exploration and connectives."""
-    half_words: float = Field(default=1000, gt=0)
+    half_words: float = Field(default=1000.0, gt=0)
     """So many words are half of all detail."""
     half_density: float = Field(default=1.0, gt=0)
     """So many words of a kind in a hundred are half of a trait."""

@@ -22,8 +22,8 @@ from stillwise.records import Finish, Sampling, derive_seed
 from stillwise.train import folder, loop, processes
 from stillwise.train.fit import figures, fitted, load_student, require_rows
 from stillwise.train.flops import Size
-from stillwise.train.grpo import GRPO
 from stillwise.train.grpo_draw import Answer, Drawer, Prompt, prompts
+from stillwise.train.grpo_fields import GroupFit
 from stillwise.train.losses.cross_entropy import token_logprobs
 from stillwise.train.losses.head import Head
 from stillwise.train.losses.policy import advantages, clipped_ratio, flat, k3
@@ -34,11 +34,12 @@ from stillwise.train.signals.source import check_head
 if TYPE_CHECKING:
     from torch import Tensor
 
+KIND = "grpo"
 COUNTS = ("groups", "flat_groups", "refilled", "answers", "unscored", "learnt_tokens")
 """Figures of a step that add up over steps."""
 
 
-def train_policy(part: GRPO, examples: Sequence[Example], student: Path, out: Path, tools: Tools) -> dict[str, Any]:
+def train_policy(part: GroupFit, examples: Sequence[Example], student: Path, out: Path, tools: Tools) -> dict[str, Any]:
     """What ``GRPO.train`` does."""
     if processes.sharded():
         raise UserError("a policy's answers are drawn by each process from whole weights; train it without FSDP's shards")
@@ -48,7 +49,7 @@ def train_policy(part: GRPO, examples: Sequence[Example], student: Path, out: Pa
         end = end_token(tokenizer)
         asked, dropped = prompts(examples, tokenizer, part.max_length - part.max_tokens)
         require_rows(asked, dropped)
-        seed = derive_seed(tools.seed, tools.step, part.kind)
+        seed = derive_seed(tools.seed, tools.step, KIND)
         steps = planned(part, [prompt.row for prompt in asked], seed)
         model = load_student(part, student, [prompt.row for prompt in asked[:2]], seed)
         check_head(model, asked[0].row, len(tokenizer))
@@ -61,7 +62,7 @@ def train_policy(part: GRPO, examples: Sequence[Example], student: Path, out: Pa
             seed=seed,
             reference=reference_of(model) if part.beta else None,
         )
-        points = fitted(part, model, steps, tools, cost, part.kind)
+        points = fitted(part, model, steps, tools, cost, KIND)
         folder.save_student(model, student, aside, end)
     forget_reward_models()
     rendered = Rendered(rows=tuple(prompt.row for prompt in asked), dropped=dropped)
@@ -75,7 +76,7 @@ class _Silent:
         """Nothing."""
 
 
-def planned(part: GRPO, rows: Sequence[Row], seed: int) -> list[list[list[Row]]]:
+def planned(part: GroupFit, rows: Sequence[Row], seed: int) -> list[list[list[Row]]]:
     """Optimiser steps, each the problems that are answered for it, one to a pass; ``updates`` steps share theirs."""
     batches = _batches(part, rows, seed)
     if part.steps is None:
@@ -83,7 +84,7 @@ def planned(part: GRPO, rows: Sequence[Row], seed: int) -> list[list[list[Row]]]
     return list(islice((batch for batch in batches for _ in range(part.updates)), part.steps))
 
 
-def _batches(part: GRPO, rows: Sequence[Row], seed: int) -> Iterator[list[list[Row]]]:
+def _batches(part: GroupFit, rows: Sequence[Row], seed: int) -> Iterator[list[list[Row]]]:
     for epoch in count() if part.steps else range(part.epochs):
         order = epoch_order(len(rows), epoch, part.order, seed)
         for begin in range(0, len(order), part.problems_per_step):
@@ -119,7 +120,7 @@ class Taught:
 class GroupCost(loop.Cost):
     """Draws and values answers before the forward passes of a step, then costs them."""
 
-    part: GRPO
+    part: GroupFit
     drawer: Drawer
     prompts: Mapping[str, Prompt]
     tools: Tools
@@ -290,14 +291,14 @@ class GroupCost(loop.Cost):
         self.seen = dict(state["seen"])
 
 
-def summed(part: GRPO, values: Sequence[float | None]) -> float | None:
+def summed(part: GroupFit, values: Sequence[float | None]) -> float | None:
     """Equation 3: the sum of the rewards times their weights; None where one that counts is not known."""
     counted = [(reward.weight, value) for reward, value in zip(part.rewards, values, strict=True) if reward.weight]
     known = [(weight, value) for weight, value in counted if value is not None]
     return sum(weight * value for weight, value in known) if len(known) == len(counted) else None
 
 
-def names(part: GRPO) -> list[str]:
+def names(part: GroupFit) -> list[str]:
     """What each reward is called in figures; a number behind a word that came before."""
     words = [reward.name or reward.kind for reward in part.rewards]
     return [f"{word}_{words[:i].count(word) + 1}" if word in words[:i] else word for i, word in enumerate(words)]

@@ -24,7 +24,7 @@ from stillwise.train.fit import figures, fitted, planned, require_rows
 from stillwise.train.losses.regression import Standard, bradley_terry
 from stillwise.train.packing import ATTENTION, PROBE_TOKENS, Pack, bare, register_attention
 from stillwise.train.render import Rendered, Row, end_token
-from stillwise.train.reward import PairRewardTrainer, RewardTrainer
+from stillwise.train.reward_fields import HeldOut, Marks, Ranks
 from stillwise.train.reward_report import pair_report, regression_report
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ ISOLATED = 1e-3
 """How far a packed row's last hidden state may be from that of the row alone, relative to its largest entry."""
 
 
-def train_regressor(part: RewardTrainer, examples: Sequence[Example], base: Path, out: Path, tools: Tools) -> dict[str, Any]:
+def train_regressor(part: Marks, examples: Sequence[Example], base: Path, out: Path, tools: Tools) -> dict[str, Any]:
     """What ``RewardTrainer.train`` does."""
     began = time.monotonic()
     labels = _labels(part, examples)
@@ -49,7 +49,7 @@ def train_regressor(part: RewardTrainer, examples: Sequence[Example], base: Path
         settings = base_model.settings(part, link, standard.mean, standard.deviation)
         cost = RegressionCost(objective=part.objective, standard=standard, labels=labels)
         steps = planned(part, [[row] for row in rendered.rows], derive_seed(tools.seed, tools.step))
-        points = fitted(part, base_model.model, steps, tools, cost, part.kind)
+        points = fitted(part, base_model.model, steps, tools, cost, "reward_model")
         base_model.save(aside, settings)
         found = RewardModel(aside).values(_asked(kept, part.instruction))
         report = regression_report(found, [labels[e.id] for e in kept], [labels[row.id] for row in rendered.rows])
@@ -57,7 +57,7 @@ def train_regressor(part: RewardTrainer, examples: Sequence[Example], base: Path
     return {**figures(rendered, steps, points, time.monotonic() - began), "held_out": {**problems, **report}}
 
 
-def train_ranker(part: PairRewardTrainer, examples: Sequence[Example], base: Path, out: Path, tools: Tools) -> dict[str, Any]:
+def train_ranker(part: Ranks, examples: Sequence[Example], base: Path, out: Path, tools: Tools) -> dict[str, Any]:
     """What ``PairRewardTrainer.train`` does."""
     began = time.monotonic()
     taught, kept = split(examples, part.held_out)
@@ -70,7 +70,7 @@ def train_ranker(part: PairRewardTrainer, examples: Sequence[Example], base: Pat
         require_rows(units, every.dropped)
         rendered = Rendered(rows=tuple(row for unit in units for row in unit), dropped=every.dropped)
         steps = planned(part, units, derive_seed(tools.seed, tools.step))
-        points = fitted(part, base_model.model, steps, tools, RankingCost(margin=part.margin), part.kind)
+        points = fitted(part, base_model.model, steps, tools, RankingCost(margin=part.margin), "reward_pairs")
         unit = Standard.of(base_model.outputs(rendered.rows, part.micro_batch_tokens))
         settings = base_model.settings(part, "logistic", -unit.mean / unit.deviation, 1 / unit.deviation)
         base_model.save(aside, settings)
@@ -83,7 +83,7 @@ def train_ranker(part: PairRewardTrainer, examples: Sequence[Example], base: Pat
     return {**figures(rendered, steps, points, time.monotonic() - began), "pairs": len(units), "held_out": report}
 
 
-def _labels(part: RewardTrainer, examples: Sequence[Example]) -> dict[str, float]:
+def _labels(part: Marks, examples: Sequence[Example]) -> dict[str, float]:
     labels = {e.id: e.label / part.highest for e in examples if e.label is not None}
     if len(labels) != len(examples):
         raise UserError(f"{len(examples) - len(labels)} of {len(examples)} traces have no score, or one twice; give each one")
@@ -149,7 +149,7 @@ class Base:
             _check_isolation(self.model, rows[:2])
         return Rendered(rows=tuple(rows), dropped=dropped)
 
-    def settings(self, part: RewardTrainer | PairRewardTrainer, link: Any, mean: float, deviation: float) -> RewardSettings:
+    def settings(self, part: HeldOut, link: Any, mean: float, deviation: float) -> RewardSettings:
         """What the folder says of its outputs."""
         return RewardSettings(end=self.end, link=link, mean=mean, deviation=deviation, instruction=part.instruction)
 
