@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
 from stillwise.arrows import Regression
@@ -12,6 +14,9 @@ from stillwise.train.fields import Fit, RowOrder
 class HeldOut(Fit):
     """What a reward model starts from, and what it is measured on."""
 
+    if TYPE_CHECKING:
+        # Every trainer has it from its arrow.
+        instruction: str
     base: Role = "student"
     """The role whose weights it starts from; the head is new."""
     held_out: float = Field(default=0.1, gt=0, lt=1)
