@@ -258,7 +258,7 @@ def test_check_reads_bindings_and_studies(tmp_path: Path, capsys: pytest.Capture
     binding, study = recipe_folder() / "bindings" / "micro.yaml", recipe_folder() / "studies" / "table1.yaml"
     assert main(["check", str(binding), str(study)]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"{binding}: a binding of 3 roles, no faults",
+        f"{binding}: a binding of 4 roles, no faults",
         f"{study}: a study of 16 students, no faults",
     ]
     wrong = [tmp_path / "b.yaml", tmp_path / "s.yaml"]
