@@ -42,7 +42,8 @@ def finished(arguments: list[str]) -> tuple[int, float]:
 
 def left(out: Path) -> dict[str, object]:
     """The sha256 of every published file, the journal's keys, and what should have been tidied away."""
-    published = [path for path in folder_files(out) if path.relative_to(out).parts[0] != "work"]
+    # TensorBoard's event files hold the time of day in their names and records.
+    published = [path for path in folder_files(out) if path.relative_to(out).parts[0] not in ("work", "logs")]
     with closing(sqlite3.connect(out / "work" / "journal.sqlite")) as journal:
         keys = [key for (key,) in journal.execute("SELECT key FROM batches ORDER BY key")]
     return {
