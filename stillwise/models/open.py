@@ -38,6 +38,8 @@ def open_model(
 
         return HttpModel(Teacher.of(binding), binding)
     if scheme == "vllm":
+        if find_spec("vllm") is None:
+            raise MissingExtra(f"model {binding!r}", "vllm")
         from stillwise.models.vllm import VllmModel
         from stillwise.models.vllm_place import Place
 
