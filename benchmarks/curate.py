@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -208,7 +207,7 @@ def one_run(side: str, path: Path, data: Path | None) -> dict[str, Any]:
         duplicate, leak = SIDES[side](path, Path(scratch) / "out.parquet", held)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         kept = pq.read_metadata(Path(scratch) / "out.parquet").num_rows
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak_mb = _peak_mb()
     truth = pq.read_table(path, columns=["truth"]).column(0).to_pylist()
     found = {"rows": len(truth), "kept": kept, "wall_s": wall, "cpu_s": cpu, "peak_mb": peak_mb}
     return found | quality("duplicate", duplicate, truth) | quality("leak", leak, truth)
@@ -297,6 +296,12 @@ def recall_table(data: Path | None) -> None:
                 shares.append(100 * sum(problem.id in gone for problem in planted) / len(planted))
             print(f"  {how} {shares[0]:.1f} ({shares[1]:.1f})", end="", flush=True)
         print()
+
+
+def _peak_mb() -> float:
+    """The most memory that this process held. ``ru_maxrss`` would count what the parent held when it forked."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def made(folder: Path, count: int, data: Path | None) -> Path:

@@ -10,7 +10,6 @@ from pydantic import Field
 from stillwise.arrows import INSTRUCTION, Ask, Benchmark, Paradigm, Sampled, Scorer, Tools, Verifier, user_message
 from stillwise.parts import Role
 from stillwise.records import Failure, Problem, Sampling, Score, Trace
-from stillwise.runtime.draw import draw_tries
 
 
 class Unaided(Paradigm):
@@ -51,6 +50,8 @@ class PassAt1(Benchmark):
 
     def measure(self, problems: Sequence[Problem], tools: Tools) -> Iterator[Sampled | Failure]:
         """Sample 0 of every problem, then sample 1, …; within a sample the order of the problems."""
+        from stillwise.runtime.draw import draw_tries
+
         sampling = Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
         paradigm = Unaided(instruction=self.instruction)
         bar = tools.progress(tools.step, len(problems) * self.samples)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from random import Random
 from typing import ClassVar
 
 from pydantic import Field
@@ -49,6 +48,8 @@ class Draws(Fields):
         return [problem for problem in problems if problem.id in chosen]
 
     def _drawn(self, problem: Problem, tools: Tools) -> bool:
+        from random import Random
+
         return self.share == 1 or Random(derive_seed(tools.seed, tools.step, "share", problem.id)).random() < self.share
 
     @property
