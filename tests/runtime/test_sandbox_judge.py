@@ -146,7 +146,9 @@ def test_values_cross_with_their_types(value: object) -> None:
         raise AssertionError(number)
 
     back = load(dump(value, no_handles), refuse)
-    assert repr(back) == repr(value) if not isinstance(value, int) else back == value
+    # repr tells -0.0 from 0.0 and True from 1, but a set's order changes with the seed of the hashes
+    by_value = isinstance(value, int | set | frozenset)
+    assert back == value if by_value else repr(back) == repr(value)
     assert type(back) is type(value)
 
 
