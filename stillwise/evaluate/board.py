@@ -42,6 +42,7 @@ def board_section(entries: Entries, reference: str) -> dict[str, dict[str, Any]]
             "answer_tokens": _mean(figures[one["name"]]["tokens"].values()),
             "operations": statistics.fmean(cost["operations"] for cost in one["costs"]),
             "teacher_tokens": _teacher(one, "written"),
+            "teacher_seconds": _seconds(one["teacher_seconds"]),
             "rate": one["rate"],
             "length": one["length"],
             "recipe": one["recipe"],
@@ -141,6 +142,11 @@ def _levels(found: Mapping[str, Any], ranked: Sequence[str], entries: Entries, b
     return markdown_table([benchmark, *(f"level {key}" if key.isdigit() else key for key in levels)], body)
 
 
+def _seconds(by_role: Mapping[str, float | None]) -> float | None:
+    known = [value for value in by_role.values() if value is not None]
+    return sum(known) if known or not by_role else None
+
+
 def _costs(found: Mapping[str, Any], ranked: Sequence[str], budget: float) -> str:
     body = [
         [
@@ -151,12 +157,16 @@ def _costs(found: Mapping[str, Any], ranked: Sequence[str], budget: float) -> st
             f"{one['length']:.2f}",
             f"{one['rate']:g}",
             f"{one['teacher_tokens']:,.0f}",
+            "–" if one["teacher_seconds"] is None else f"{one['teacher_seconds']:,.0f}",
         ]
         for name in ranked
         for one in [found[name]]
     ]
-    head = ["method", "recipe", "operations", "of the budget", "steps ×", "rate ×", "teachers' tokens"]
-    note = "Teachers' tokens are charged in full to every method that uses them, whoever asked first."
+    head = ["method", "recipe", "operations", "of the budget", "steps ×", "rate ×", "teachers' tokens", "seconds"]
+    note = (
+        "Teachers' tokens and seconds are charged in full to every method that uses them, whoever asked first; seconds are "
+        "those of the machine that made this table. Programs among the teachers (micro:writer) take next to no time."
+    )
     return f"{note}\n\n{markdown_table(head, body)}"
 
 

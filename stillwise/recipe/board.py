@@ -19,7 +19,7 @@ from stillwise.errors import UserError, nearest
 from stillwise.parts import Fields, builtin_catalogue, inputs_of
 from stillwise.recipe.faults import read_document
 from stillwise.recipe.load import Loaded, Override, find_binding, find_recipe, load
-from stillwise.recipe.run import Options, run
+from stillwise.recipe.run import Options, Result, run
 from stillwise.recipe.work import Seeds
 from stillwise.runtime.files import write_json, write_text
 
@@ -54,6 +54,10 @@ class Board(Fields):
     """What every learning rate of a method's binding is multiplied with; the best on ``validation`` is taken."""
     validation: Source
     """Problems that rates are chosen on; none of them is in the benchmarks."""
+    problems: Source | None = None
+    """What every method learns from; without it, what its own binding names."""
+    benchmarks: dict[str, Source] = {}
+    """What every method is measured on; without it, what its own binding names."""
     set: dict[str, Any] = {}
     """Overrides for every method."""
     methods: dict[str, Contestant]
@@ -75,6 +79,8 @@ class Entry:
     """One ``evaluation`` section for each seed."""
     costs: Sequence[Mapping[str, Any]]
     """One ``cost`` section for each seed."""
+    teacher_seconds: Mapping[str, float | None]
+    """By teacher, of the first seed's run."""
 
 
 def is_board(path: Path) -> bool:
@@ -113,7 +119,7 @@ class Contest:
             length = self._length(name)
             rate, tuned = self._tuned(name, length)
             runs = [self._run(name, length, rate, seed, None) for seed in range(self.board.seeds)]
-            last = [next(reversed(metrics["evaluation"].values())) for metrics in runs]
+            last = [_last_evaluation(result) for result in runs]
             entry = Entry(
                 name=name,
                 recipe=self.board.methods[name].recipe,
@@ -121,7 +127,8 @@ class Contest:
                 rate=rate,
                 tuned=tuned,
                 evaluations=last,
-                costs=[metrics["cost"] for metrics in runs],
+                costs=[result.metrics["cost"] for result in runs],
+                teacher_seconds=runs[0].teacher_seconds,
             )
             yield entry
 
@@ -140,25 +147,32 @@ class Contest:
         return length
 
     def _cost(self, name: str, length: float) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self._run(name, length, 1.0, 0, self.board.validation)["cost"]
+        found: Mapping[str, Any] = self._run(name, length, 1.0, 0, self.board.validation).metrics["cost"]
         return found
 
     def _tuned(self, name: str, length: float) -> tuple[float, dict[str, float]]:
         """The multiplier that does best on the validation problems; the one nearest to 1 among equals."""
         found: dict[str, float] = {}
         for rate in self.board.rates:
-            section = next(reversed(self._run(name, length, rate, 0, self.board.validation)["evaluation"].values()))
+            section = _last_evaluation(self._run(name, length, rate, 0, self.board.validation))
             found[str(rate)] = float(section["average"]["value"] or 0.0)
         best = max(self.board.rates, key=lambda rate: (found[str(rate)], -abs(rate - 1)))
         return best, found
 
-    def _run(self, name: str, length: float, rate: float, seed: int, validation: Source | None) -> dict[str, Any]:
+    def _run(self, name: str, length: float, rate: float, seed: int, validation: Source | None) -> Result:
         loaded = _measured_once(_loaded(self.board, self.board.methods[name], length, rate))
         seeds = Seeds(run=0, by_arrow=dict.fromkeys(SEEDED, seed))
         options = replace(self.options, seeds=seeds, publish=False)
-        if validation is not None:
-            options = replace(options, problems=loaded.binding.problems, benchmarks={"validation": validation})
-        return run(loaded, options).metrics
+        measured = {"validation": validation} if validation else self.board.benchmarks
+        if measured or self.board.problems:
+            # With problems on the command line, a binding's own benchmarks are not measured on.
+            options = replace(options, problems=self.board.problems or loaded.binding.problems, benchmarks=measured)
+        return run(loaded, options)
+
+
+def _last_evaluation(result: Result) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = next(reversed(result.metrics["evaluation"].values()))
+    return found
 
 
 def _loaded(board: Board, method: Contestant, length: float, rate: float) -> Loaded:
@@ -170,8 +184,10 @@ def _loaded(board: Board, method: Contestant, length: float, rate: float) -> Loa
     trained = [step for step in plain.method.steps if step.arrow == "train"]
     if not trained:
         raise UserError(f"{method.recipe} trains no student; it cannot stand on a leaderboard")
-    rates = [Override(f"{step.name}.learning_rate", getattr(step.part, "learning_rate") * rate, "board") for step in trained]  # noqa: B009
-    lengths = [Override(f"{step.name}.length", length, "board") for step in trained]
+    # A step of a block of rounds is set in the block, once for all rounds.
+    peaks = {step.name.partition("/")[0]: getattr(step.part, "learning_rate") for step in trained}  # noqa: B009
+    rates = [Override(f"{name}.learning_rate", peak * rate, "board") for name, peak in peaks.items()]
+    lengths = [Override(f"{name}.length", length, "board") for name in peaks]
     return load(path, binding, [*own, *rates, *lengths])
 
 

@@ -9,10 +9,19 @@ from typing import Any
 
 from stillwise.recipe.roles import local_folder
 from stillwise.recipe.work import Work
+from stillwise.runtime.counted import Tally
 
 ASKED = "roles_asked"
 """In a step's facts: answers and tokens by role, those from the journal included."""
+WAITED = "roles_waited"
+"""In a step's facts: seconds and tokens by role, of answers that no journal held."""
 STUDENT = "student"
+
+
+def spent(tally: Tally | None) -> dict[str, Any]:
+    """What a step's facts say of the roles that it asked."""
+    found = {ASKED: tally.roles, WAITED: tally.waited()} if tally else {}
+    return {name: held for name, held in found.items() if held}
 
 
 def cost_section(work: Work) -> dict[str, Any]:
@@ -23,8 +32,8 @@ def cost_section(work: Work) -> dict[str, Any]:
     """
     training = sum(_trained(work, step.name) for step in work.loaded.method.steps if step.arrow == "train")
     auxiliary, teachers = 0.0, dict[str, dict[str, int]]()
-    for role, asked in _asked(work):
-        if role == STUDENT or role in work.trained:
+    for _, role, asked in _asked_by_step(work):
+        if _own(work, role):
             auxiliary += _operations(work, role, asked)
         else:
             held = teachers.setdefault(role, dict.fromkeys(asked, 0))
@@ -32,15 +41,39 @@ def cost_section(work: Work) -> dict[str, Any]:
     return {"training": training, "auxiliary": auxiliary, "operations": training + auxiliary, "teachers": teachers}
 
 
+def teacher_seconds(work: Work) -> dict[str, float | None]:
+    """How long each teacher's answers take where none is in a journal; None where none of them was timed.
+
+    Answers from the journal count at the rate of those made anew, of the same step if there were any, else of all steps.
+    """
+    asked = [(step, role, held["written"]) for step, role, held in _asked_by_step(work) if not _own(work, role)]
+    waited = {(step, role): work.outputs[step].facts.get(WAITED, {}).get(role) for step, role, _ in asked}
+    found: dict[str, float | None] = {}
+    for role in dict.fromkeys(role for _, role, _ in asked):
+        timed = [held for (_, other), held in waited.items() if other == role and held]
+        if not timed:
+            found[role] = None
+            continue
+        overall = sum(held["seconds"] for held in timed) / sum(held["tokens"] for held in timed)
+        written = [(tokens, waited[step, role]) for step, other, tokens in asked if other == role]
+        found[role] = sum(n * (held["seconds"] / held["tokens"] if held else overall) for n, held in written)
+    return found
+
+
+def _own(work: Work, role: str) -> bool:
+    return role == STUDENT or role in work.trained
+
+
 def _trained(work: Work, step: str) -> float:
     stages = work.outputs[step].facts["stages"] if step in work.outputs else ()
     return sum(float(stage.get("operations", 0.0)) for stage in stages)
 
 
-def _asked(work: Work) -> Iterator[tuple[str, Mapping[str, int]]]:
+def _asked_by_step(work: Work) -> Iterator[tuple[str, str, Mapping[str, int]]]:
     for step in work.loaded.method.steps:
         if step.arrow != "evaluate" and step.name in work.outputs:
-            yield from work.outputs[step.name].facts.get(ASKED, {}).items()
+            for role, asked in work.outputs[step.name].facts.get(ASKED, {}).items():
+                yield step.name, role, asked
 
 
 def _operations(work: Work, role: str, asked: Mapping[str, int]) -> float:

@@ -18,7 +18,7 @@ from stillwise.arrows import Scheduler, Source, Verifier
 from stillwise.errors import UserError, blame, nearest
 from stillwise.parts import walk_parts
 from stillwise.problems.recorded import Recorded, RecordedProblems
-from stillwise.recipe.cost import ASKED
+from stillwise.recipe.cost import spent, teacher_seconds
 from stillwise.recipe.faults import name_fault
 from stillwise.recipe.housekeeping import COMPLETE
 from stillwise.recipe.load import NO_BINDING, Loaded
@@ -86,6 +86,8 @@ class Result:
     metrics: dict[str, Any]
     fresh: tuple[str, ...]
     """The steps that worked this time; empty when everything was found finished."""
+    teacher_seconds: Mapping[str, float | None]
+    """By role that was not trained here; no duration stands in ``metrics``, which equal runs make equal."""
 
 
 def run(loaded: Loaded, options: Options) -> Result:
@@ -146,7 +148,7 @@ def run(loaded: Loaded, options: Options) -> Result:
                 store.publish()
         else:
             metrics = {**outcome_sections(work), **survived(work)}
-        return Result(out=options.out, metrics=metrics, fresh=tuple(work.fresh))
+        return Result(out=options.out, metrics=metrics, fresh=tuple(work.fresh), teacher_seconds=teacher_seconds(work))
 
 
 def default_threads() -> int:
@@ -161,8 +163,7 @@ def _step(work: Work, step: Step) -> None:
         work.tallies.pop(step.name, None)
         with blame(step.name, step.part.kind, step.arrow):
             facts = RUNNERS[step.arrow](work, step, folder)
-        asked = work.tallies[step.name].roles if step.name in work.tallies else {}
-        folder.finish({**facts, **({ASKED: asked} if asked else {})})
+        folder.finish({**facts, **spent(work.tallies.get(step.name))})
         work.fresh.append(step.name)
     work.outputs[step.name] = folder
     work.about[step.name] = work.problems

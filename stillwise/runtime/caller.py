@@ -15,6 +15,7 @@ from stillwise.arrows import Ask, Completion, Likely, OnBatch, Request
 from stillwise.errors import BudgetReached, UserError
 from stillwise.models.model import Bunch, Model, StreamModel
 from stillwise.records import digest
+from stillwise.runtime.counted import Waited
 from stillwise.runtime.executor import Executor, Opener
 from stillwise.runtime.journal import CallJournal
 from stillwise.runtime.spending import Purse, Spending
@@ -48,6 +49,7 @@ class JournalledCaller:
     executor: Executor
     journal: CallJournal
     purse: Purse = field(default_factory=Purse)
+    waited: Waited = field(default_factory=Waited)
 
     @cached_property
     def _model(self) -> Model:
@@ -123,7 +125,8 @@ class JournalledCaller:
             else:
                 yield places, known
         shards = [tuple(requests[i] for i in places) for places in todo]
-        for done in self.executor.map(Generate(self.opener), shards):
+        made = self.executor.map(Generate(self.opener), shards)
+        for done in self.waited.over(made, lambda done: sum(answer.num_tokens for answer in done.value)):
             places = todo[done.index]
             self.journal.put(keys[places], self.step, done.value)
             yield places, done.value
@@ -143,7 +146,8 @@ class JournalledCaller:
             self.journal.add(self.step, [(keys[a.place], a.raw) for a in bunch if a.raw], spending.taken())
 
         try:
-            for bunch in model.stream(requests, spending, keep):
+            bunches = iter(model.stream(requests, spending, keep))
+            for bunch in self.waited.over(bunches, lambda bunch: sum(a.completion.num_tokens or 0 for a in bunch)):
                 self.journal.settle(waited=bool(bunch))
                 yield bunch
         finally:

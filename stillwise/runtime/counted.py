@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from stillwise.arrows import Ask, Caller, Completion, Likely, Metered, OnBatch, Ordered, Request, Together
 from stillwise.errors import UserError
+
+T = TypeVar("T")
+
+
+@dataclass
+class Waited:
+    """How long answers that no journal held were waited for."""
+
+    seconds: float = 0.0
+    tokens: int = 0
+    """Written in that time."""
+
+    def over(self, found: Iterator[T], written: Callable[[T], int]) -> Iterator[T]:
+        """The same items; only the time until each comes is counted, not what is done with it."""
+        while True:
+            began = time.monotonic()
+            item = next(found, None)
+            self.seconds += time.monotonic() - began
+            if item is None:
+                return
+            self.tokens += written(item)
+            yield item
 
 
 @dataclass
@@ -14,6 +38,15 @@ class Tally:
     """Answers, tokens read, tokens written and tokens scored, by role."""
 
     roles: dict[str, dict[str, int]] = field(default_factory=dict)
+    waits: dict[str, list[Waited]] = field(default_factory=dict)
+
+    def waited(self) -> dict[str, dict[str, float]]:
+        """Seconds and tokens of answers made anew, by role; roles that the journal answered for are left out."""
+        found = {
+            role: {"seconds": sum(one.seconds for one in held), "tokens": sum(one.tokens for one in held)}
+            for role, held in self.waits.items()
+        }
+        return {role: each for role, each in found.items() if each["tokens"]}
 
     def add(self, role: str, **amounts: int) -> None:
         """Counts more of a role."""

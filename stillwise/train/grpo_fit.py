@@ -129,6 +129,8 @@ class GroupCost(loop.Cost):
     taught: dict[str, Taught] = field(default_factory=dict)
     held: list[list[Row]] = field(default_factory=list)
     seen: dict[str, float] = field(default_factory=dict)
+    drawn: list[int] = field(default_factory=list)
+    """Lengths of the answers drawn since the last count of operations, prompts included."""
 
     def passes(self, model: Any, step: loop.Step, number: int) -> loop.Step:
         """The student's own answers in the place of the problems; those of the update before where they serve for several."""
@@ -171,6 +173,7 @@ class GroupCost(loop.Cost):
         if not drawn:
             return []
         answers = self.drawer.draw(model, drawn, number)
+        self.drawn += [len(prompt.row.ids) + len(answer.ids) for (prompt, _, _), answer in zip(drawn, answers, strict=True)]
         pairs = [(prompt.problem, answer.trace) for (prompt, _, _), answer in zip(drawn, answers, strict=True)]
         columns = [reward.values(pairs, self.tools) for reward in self.part.rewards]
         totals = [summed(self.part, values) for values in zip(*columns, strict=True)]
@@ -263,9 +266,10 @@ class GroupCost(loop.Cost):
         return pack.weights_S.new_tensor(values)
 
     def operations(self, size: Size, rows: Sequence[Row]) -> float:
-        """Drawing the answers, once for all updates, and the reference's pass; what rewards compute is not counted."""
-        once = size.forward(len(row.ids) for row in rows if row.weight > 0)
-        return once / self.part.updates + (once if self.reference is not None else 0.0)
+        """Drawing answers, those of flat groups too, and the reference's pass; what rewards compute is not counted."""
+        drawing = size.forward(self.drawn)
+        self.drawn.clear()
+        return drawing + (size.forward(len(row.ids) for row in rows if row.weight > 0) if self.reference is not None else 0.0)
 
     def beside(self) -> Mapping[str, float]:
         """Rewards, lengths and counts of the answers that the step learnt from.

@@ -59,6 +59,7 @@ def test_methods_meet_the_references_cost(toy: Toy, tmp_path: Path) -> None:
     assert set(plain["tuned"]) == {"1.0", "4.0"}
     assert len(twice["evaluations"]) == 2
     assert twice["costs"][1]["teachers"]["teacher"] == plain["costs"][0]["teachers"]["teacher"] != {}
+    assert plain["teacher_seconds"]["teacher"] > 0
     assert len(list((out / "work" / "traces").iterdir())) == 1, "the teacher is asked once and charged to both"
     assert "**Plain**" in found.markdown
     assert (out / "board.svg").read_text().startswith("<?xml")
