@@ -141,7 +141,8 @@ def marked(value: Any, mark: type) -> Iterator[str]:
             held = getattr(value, name)
             yield from [held] if isinstance(held, str) else held or []
     for child in _children(value):
-        yield from marked(child, mark)
+        if isinstance(child, (BaseModel, tuple, list, Mapping)):
+            yield from marked(child, mark)
 
 
 @cache

@@ -1,7 +1,7 @@
 """The command line: run, check, plan, list, report, evaluate, compare, import, status, gc, study, serve, compress.
 
 Exit codes: 0 done, 1 an error while working, 2 the user's input cannot be used (nothing was done), 130 interrupted.
-Only the standard library is imported before a command is known, so that ``--help`` is instant.
+Only the standard library is imported before a command is known, and only its own flags after, so that answers are instant.
 """
 
 from __future__ import annotations
@@ -10,20 +10,38 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from stillwise.cli import looking, measuring, running, serving, teacher
 from stillwise.errors import StillwiseError
 
 if TYPE_CHECKING:
     from stillwise.cli.flags import Command
 
+COMMANDS = {
+    "run": "running",
+    "check": "running",
+    "plan": "running",
+    "list": "looking",
+    "report": "looking",
+    "evaluate": "measuring",
+    "compare": "measuring",
+    "import": "measuring",
+    "status": "looking",
+    "gc": "looking",
+    "study": "running",
+    "teacher": "teacher",
+    "serve": "serving",
+    "compress": "serving",
+}
+"""The commands as help lists them, and the module of each, where ``<command>_parser`` adds its flags."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; errors that a user can meet are printed without a traceback."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    args.typed = _typed(sys.argv[1:] if argv is None else argv)
+    words = sys.argv[1:] if argv is None else argv
+    args = build_parser(*words[:1]).parse_args(words)
+    args.typed = _typed(words)
     command: Command = args.command
     try:
         return command(args)
@@ -38,28 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+def build_parser(first: str = "") -> argparse.ArgumentParser:
+    """The parser of all commands; where the first word is a command, of that one alone."""
     import stillwise
 
     parser = argparse.ArgumentParser(prog="stillwise", description=stillwise.__doc__)
     parser.add_argument("--version", action="version", version=f"stillwise {stillwise.__version__}")
     # With a given ``prog`` argparse formats no usage line here, which takes longer than all flags together.
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", prog="stillwise")
-    running.run_parser(commands)
-    running.check_parser(commands)
-    running.plan_parser(commands)
-    looking.list_parser(commands)
-    looking.report_parser(commands)
-    measuring.evaluate_parser(commands)
-    measuring.compare_parser(commands)
-    measuring.import_parser(commands)
-    looking.status_parser(commands)
-    looking.gc_parser(commands)
-    running.study_parser(commands)
-    teacher.teacher_parser(commands)
-    serving.serve_parser(commands)
-    serving.compress_parser(commands)
+    for name in [first] if first in COMMANDS else COMMANDS:
+        getattr(import_module(f"stillwise.cli.{COMMANDS[name]}"), f"{name}_parser")(commands)
     return parser
 
 
