@@ -17,6 +17,7 @@ from stillwise.records import Problem, Trace
 from stillwise.score.shape import Length
 from stillwise.train.fields import Lora
 from stillwise.train.fit import load_student
+from stillwise.train.flops import size_of_model
 from stillwise.train.folder import load_tokenizer
 from stillwise.train.grpo import GRPO
 from stillwise.train.grpo_draw import Drawer, prompts
@@ -279,6 +280,10 @@ def test_flat_groups_give_way_to_other_problems(student: Path, tools: Tools) -> 
     cost.passes(model, [[cost.prompts[e.id].row] for e in examples[:3]], 0)
     assert cost.seen["refilled"] == 4, "each of the four others once, and then none is left"
     assert cost.seen["groups"] == 7
+    drawn, size = list(cost.drawn), size_of_model(model)
+    assert len(drawn) == 7 * cost.part.group_size
+    assert cost.operations(size, []) == size.forward(drawn) > 0, "what teaches nothing was drawn all the same"
+    assert cost.operations(size, []) == 0, "and is charged once"
 
 
 @pytest.mark.usefixtures("threads")
