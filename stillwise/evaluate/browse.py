@@ -103,7 +103,12 @@ def _rounds(batches: Sequence[Batch]) -> Iterator[tuple[str, str]]:
         for trace in batch.output.traces:
             outcome = batch.output.verdict(trace).outcome.value
             place = (digest(trace.problem_id), trace.sample_index, trace.id)
-            strata[batch.name, outcome, levels.get(trace.problem_id, "unknown")].append(place)
+            stratum = strata[batch.name, outcome, levels.get(trace.problem_id, "unknown")]
+            stratum.append(place)
+            # No stratum is shown further than that: of a million traces only these are held.
+            if len(stratum) >= 2 * TRACES:
+                stratum.sort()
+                del stratum[TRACES:]
     queues = [(key, sorted(strata[key])) for key in sorted(strata, key=lambda key: digest(*key))]
     for turn in range(max((len(queue) for _, queue in queues), default=0)):
         yield from ((name, queue[turn][2]) for (name, _, _), queue in queues if turn < len(queue))

@@ -54,7 +54,9 @@ def by_problem(rows: Iterable[Measured]) -> dict[str, list[Measured]]:
     groups: dict[str, list[Measured]] = defaultdict(list)
     for row in rows:
         groups[row.problem_id].append(row)
-    return {key: sorted(groups[key], key=lambda row: row.sample_index) for key in sorted(groups)}
+    for group in groups.values():
+        group.sort(key=lambda row: row.sample_index)
+    return {key: groups[key] for key in sorted(groups)}
 
 
 def by_level(rows: Iterable[Measured]) -> dict[str, list[Measured]]:

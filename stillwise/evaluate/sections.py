@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -87,11 +87,10 @@ def problems_section(problems: Sequence[Problem]) -> ProblemsSection:
 
 
 def _first_try(asked: int, rows: Sequence[Measured]) -> FirstTry:
-    groups = metrics.by_problem(rows)
     first = [row for row in rows if row.sample_index == 0]
     return FirstTry(
         n=asked,
-        solved=sum(any(row.correct for row in group) for group in groups.values()),
+        solved=len({row.problem_id for row in rows if row.correct}),
         attempts=len(rows),
         pass_at_1_first_try=metrics.estimate(metrics.shares(first, lambda row: row.correct), share=True),
         mean_tokens=metrics.token_means(first),
@@ -216,9 +215,9 @@ def example_section(
 
     A correct trace is preferred, then the earliest sample; ties between problems go to the earlier one.
     """
-    best = {name: _best_places(output) for name, output in outputs.items()}
     hardest = max((problem.level for problem in problems if problem.level is not None), default=None)
     candidates = [problem for problem in problems if problem.level == (hardest if level is None else level)]
+    best = {name: _best_places(output, {problem.id for problem in candidates}) for name, output in outputs.items()}
     if not candidates or not any(best.values()):
         return []
     chosen = max(candidates, key=lambda problem: sum(best[name].get(problem.id, NOWHERE)[0] for name in best))
@@ -230,10 +229,12 @@ def example_section(
 NOWHERE = (0, 0, 0)
 
 
-def _best_places(output: Output) -> dict[str, tuple[int, int, int]]:
+def _best_places(output: Output, wanted: Container[str]) -> dict[str, tuple[int, int, int]]:
     """By problem, of its best trace: 2 for a correct one else 1, its sample index, its place. Texts are not held."""
     best: dict[str, tuple[int, int, int]] = {}
     for place, trace in enumerate(output.traces):
+        if trace.problem_id not in wanted:
+            continue
         found = (2 if output.verdict(trace).outcome is Outcome.CORRECT else 1, trace.sample_index, place)
         held = best.get(trace.problem_id)
         if held is None or (-found[0], found[1]) < (-held[0], held[1]):

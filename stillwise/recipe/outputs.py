@@ -169,6 +169,7 @@ def _step_fields(step: Step) -> dict[str, Any]:
 
 def collect(work: Work, dropped: Mapping[str, list[Failure]], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Every section of metrics.json."""
+    left = survived(work)
     sampled = {
         step.name: Output(traces=work.traces(step.name), verdicts=work.verdicts(step.name))
         for step in _made(work, "traces")
@@ -187,7 +188,7 @@ def collect(work: Work, dropped: Mapping[str, list[Failure]], facts: Mapping[str
         "sampling": {name: sampling_section(work.about[name], output) for name, output in sampled.items()},
         "curation": {step.name: _curated(work, step) for step in _figured(work)},
         "selection": {step.name: _selection(work, step) for step in _made(work, "rows")},
-        **survived(work),
+        **left,
         **outcome,
         "comparison": comparisons,
         "failures": _failures(work, dropped),

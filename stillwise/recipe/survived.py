@@ -21,11 +21,16 @@ def survived(work: Work) -> dict[str, Any]:
     done = [step for step in work.loaded.method.steps if step.name in work.outputs]
     if not any(step.arrow in PROCESSING for step in done):
         return {}
-    made = [step.name for step in done if OUTPUT[step.arrow] == "traces"]
-    owners = {trace: problem for name in made for trace, problem in work.narrow(name, "problem_id")}
-    stages = [stage for step in done for stage in _stages(work, step, owners)]
+    owners = _owners(work, done) if any(step.arrow in ("score", "curriculum") for step in done) else {}
+    stages = (stage for step in done for stage in _stages(work, step, owners))
     labels = {step.name: found for step in done if step.arrow == "rewrite" and (found := _moves(work, step, done))}
     return {"survival": survival(len(work.problems), stages), **({"labels": labels} if labels else {})}
+
+
+def _owners(work: Work, done: list[Step]) -> dict[str, str]:
+    """The problem of each trace."""
+    made = [step.name for step in done if OUTPUT[step.arrow] == "traces"]
+    return {trace: problem for name in made for trace, problem in work.narrow(name, "problem_id")}
 
 
 def _stages(work: Work, step: Step, owners: dict[str, str]) -> Iterator[Stage]:

@@ -225,7 +225,7 @@ class Work:
     def outcomes(self, output: str) -> dict[str, str]:
         """The word of each verdict of an output, by trace id."""
         path = self.outputs[output].path / VERDICTS
-        return {name: intern(word) for name, word in tables.columns(path, Judged, ["trace_id", "outcome"])}
+        return {intern(name): intern(word) for name, word in tables.columns(path, Judged, ["trace_id", "outcome"])}
 
     def contenders(self, output: str) -> list[Contender]:
         """The narrow columns of an output that pairing reads."""

@@ -193,11 +193,16 @@ def _opened(path: Path, kind: type[Any]) -> Iterator[Any]:
 def _groups(
     path: Path, kind: type[Any], names: Sequence[str] | None, groups: Sequence[int] | None
 ) -> Iterator[list[dict[str, Any]]]:
+    import pyarrow as pa
+
     with _opened(path, kind) as file:
         for group in range(file.num_row_groups) if groups is None else groups:
             table = file.read_row_group(group, columns=names)
             for start in range(0, table.num_rows, ROWS_AT_ONCE):
                 yield table.slice(start, ROWS_AT_ONCE).to_pylist()
+            del table
+            # Otherwise Arrow keeps several groups' worth.
+            pa.default_memory_pool().release_unused()
 
 
 def holds(path: Path, kind: type[Any]) -> bool:
@@ -282,9 +287,9 @@ def _trace(**row: Any) -> Trace:
 
 
 def _judged(trace_id: str, outcome: str, **rest: Any) -> Judged:
-    # A table says the same few words in every row: one string each is enough.
+    # A table says the same few words in every row, and tables of one run the same ids: one string each is enough.
     alike = {name: value and intern(value) for name, value in rest.items() if name in ("rule", "grader")}
-    return Judged(trace_id=trace_id, verdict=Verdict(outcome=Outcome(outcome), **{**rest, **alike}))
+    return Judged(trace_id=intern(trace_id), verdict=Verdict(outcome=Outcome(outcome), **{**rest, **alike}))
 
 
 def _scored(trace_id: str, **rest: Any) -> Scored:

@@ -59,7 +59,7 @@ VERSION = "maths@3"
 MAX_ITEMS = 64
 
 
-@lru_cache(maxsize=1 << 17)
+@lru_cache(maxsize=1 << 14)
 def same(reference: str, answer: str, policy: Policy) -> bool | None:
     """Whether the answer is the reference; None where either cannot be read here. Equal text is equal, whatever it says."""
     left, right = normalised(reference), normalised(answer)

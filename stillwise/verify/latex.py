@@ -125,7 +125,7 @@ _TAIL = re.compile(r"(?:[\s.,;:]|\\+(?=\s*$))+$")
 _LABEL = re.compile(r"^(?:\*\*|__)+|(?:\*\*|__)+$")
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 14)
 def normalised(answer: str) -> str:
     """The answer without what is only typography; the same for a reference and a prediction."""
     text = unicodedata.normalize("NFKC", answer.translate(_UNICODE)).translate(_UNICODE)

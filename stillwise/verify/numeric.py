@@ -36,7 +36,7 @@ class NoValue(ArithmeticError):
     """Not a number: undefined here, or no arithmetic at all."""
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 14)
 def rational(node: Node) -> Fraction | None:
     """The exact value of an expression of rationals, None for others. Raises TooLarge, NoValue (a division by zero)."""
     match node:

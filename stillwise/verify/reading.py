@@ -54,7 +54,7 @@ _OTHER = re.compile(r"\b(?:not|less|more|greater|fewer|below|above|neither|excep
 _FENCES = {"(": ")", "[": "]", "\\{": "\\}", "{": "}"}
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 14)
 def read(answer: str) -> Node:
     """The answer as a node. Raises Unreadable."""
     text = normalised(answer)
