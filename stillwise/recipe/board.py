@@ -8,7 +8,7 @@ and trained models answered or scored on the way. Every method's steps are scale
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from pydantic import Field, ValidationError
 from stillwise.arrows import Source
 from stillwise.errors import UserError, nearest
 from stillwise.parts import Fields, builtin_catalogue, inputs_of
+from stillwise.recipe.cost import STUDENT
 from stillwise.recipe.faults import read_document
 from stillwise.recipe.load import Loaded, Override, find_binding, find_recipe, load
 from stillwise.recipe.run import Options, Result, run
+from stillwise.recipe.schema import Method, Step
 from stillwise.recipe.work import Seeds
 from stillwise.runtime.files import write_json, write_text
 
@@ -30,6 +32,8 @@ NEAR, TRIES = 0.05, 4
 """Within so much of the reference's cost; rounded steps and a policy's longer answers can take another try."""
 LEAST, MOST = 0.02, 50.0
 MICRO = "micro"
+UNTRAINED = "Undistilled"
+"""The row of the student that every method starts from."""
 _HELD_OUT = {"kind": "micro", "family": "chain_sum", "split": "heldout", "per_level": 30, "seed": 4242}
 """What rates are chosen on in the embedded world; its benchmarks are drawn with another seed."""
 
@@ -110,27 +114,39 @@ class Contest:
     board: Board
     options: Options
     budget: float = 0.0
-    entries: list[Entry] = field(default_factory=list)
 
     def entered(self) -> Iterator[Entry]:
-        """Each method's entry as it is done, the reference first: its cost is everybody's budget."""
-        names = [self.board.reference, *(name for name in self.board.methods if name != self.board.reference)]
-        for name in names:
-            length = self._length(name)
-            rate, tuned = self._tuned(name, length)
-            runs = [self._run(name, length, rate, seed, None) for seed in range(self.board.seeds)]
-            last = [_last_evaluation(result) for result in runs]
-            entry = Entry(
-                name=name,
-                recipe=self.board.methods[name].recipe,
-                length=length,
-                rate=rate,
-                tuned=tuned,
-                evaluations=last,
-                costs=[result.metrics["cost"] for result in runs],
-                teacher_seconds=runs[0].teacher_seconds,
-            )
-            yield entry
+        """Each method's entry as it is done, the reference first (its cost is everybody's budget), then the untrained student."""
+        yield self._entry(self.board.reference)
+        if untrained := self._untrained():
+            yield untrained
+        yield from (self._entry(name) for name in self.board.methods if name != self.board.reference)
+
+    def _entry(self, name: str) -> Entry:
+        length = self._length(name)
+        rate, tuned = self._tuned(name, length)
+        runs = [self._run(name, length, rate, seed, None) for seed in range(self.board.seeds)]
+        return Entry(
+            name=name,
+            recipe=self.board.methods[name].recipe,
+            length=length,
+            rate=rate,
+            tuned=tuned,
+            evaluations=[_last_evaluation(result) for result in runs],
+            costs=[result.metrics["cost"] for result in runs],
+            teacher_seconds=runs[0].teacher_seconds,
+        )
+
+    def _untrained(self) -> Entry | None:
+        """The student before any training, where the reference's recipe measures it first."""
+        recipe = self.board.methods[self.board.reference]
+        loaded = _loaded(self.board, recipe, 1.0, 1.0)
+        first = loaded.method.steps[0]
+        if first.arrow != "evaluate" or first.roles != (STUDENT,):
+            return None
+        runs = [self._measured(replace(loaded, method=_only(loaded.method, first)), seed) for seed in range(self.board.seeds)]
+        found, spent = [_last_evaluation(result) for result in runs], [result.metrics["cost"] for result in runs]
+        return Entry(UNTRAINED, recipe.recipe, 0.0, 1.0, {}, found, spent, {})
 
     def _length(self, name: str) -> float:
         """How many of its default steps the method may make."""
@@ -160,7 +176,9 @@ class Contest:
         return best, found
 
     def _run(self, name: str, length: float, rate: float, seed: int, validation: Source | None) -> Result:
-        loaded = _measured_once(_loaded(self.board, self.board.methods[name], length, rate))
+        return self._measured(_measured_once(_loaded(self.board, self.board.methods[name], length, rate)), seed, validation)
+
+    def _measured(self, loaded: Loaded, seed: int, validation: Source | None = None) -> Result:
         seeds = Seeds(run=0, by_arrow=dict.fromkeys(SEEDED, seed))
         options = replace(self.options, seeds=seeds, publish=False)
         measured = {"validation": validation} if validation else self.board.benchmarks
@@ -173,6 +191,10 @@ class Contest:
 def _last_evaluation(result: Result) -> Mapping[str, Any]:
     found: Mapping[str, Any] = next(reversed(result.metrics["evaluation"].values()))
     return found
+
+
+def _only(method: Method, step: Step) -> Method:
+    return method.model_copy(update={"steps": (step,)})
 
 
 def _loaded(board: Board, method: Contestant, length: float, rate: float) -> Loaded:

@@ -49,9 +49,11 @@ def test_faults_are_told_all_at_once(toy: Toy) -> None:
 
 
 def test_methods_meet_the_references_cost(toy: Toy, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+    out, first = tmp_path / "out", "steps:\n  - evaluate: {as: before, model: student, max_tokens: 24, instruction: ''}\n"
+    toy.recipe.write_text(toy.recipe.read_text().replace("steps:\n", first))
     found = run_study(str(board(toy)), out, threads=1, progress="quiet")
-    plain, twice = json.loads((out / "board.json").read_text())
+    plain, untrained, twice = json.loads((out / "board.json").read_text())
+    assert (untrained["name"], untrained["costs"][0]["operations"], len(untrained["evaluations"])) == ("Undistilled", 0, 2)
     spent = [entry["costs"][0]["operations"] for entry in (plain, twice)]
     assert spent[0] > 0
     assert spent[1] == pytest.approx(spent[0], rel=0.1)
