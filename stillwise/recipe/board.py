@@ -116,7 +116,7 @@ class Contest:
     budget: float = 0.0
 
     def entered(self) -> Iterator[Entry]:
-        """Each method's entry as it is done, the reference first (its cost is everybody's budget), then the untrained student."""
+        """Each method's entry as it is done: the reference, whose cost is everybody's budget; the untrained student; others."""
         yield self._entry(self.board.reference)
         if untrained := self._untrained():
             yield untrained
