@@ -41,7 +41,7 @@ OFFERED = 4096
 """So many calls are made ready ahead."""
 YOUNG_OBJECTS = 50_000
 """So many new objects between two looks for reference cycles while answers stream: they have none, and looking costs."""
-LINGER_S = 0.05
+LINGER_S = 0.1
 """Answers of so many seconds are handed to the caller's thread together."""
 IDLE_POLL_S = 1.0
 CONNECT_S = 30.0

@@ -15,7 +15,7 @@ from stillwise.models.http_wire import BadAnswer, Wire
 from stillwise.models.model import Arrived, Keep, Meter
 from stillwise.records import Finish
 
-FLUSH_S = 0.02
+FLUSH_S = 0.1
 """Answers become durable together, one commit for all: as soon as there are enough, or after so many seconds."""
 MOST_UNREAD = 4096
 """No further call is sent while the caller has so many answers to read."""
