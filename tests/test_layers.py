@@ -15,7 +15,7 @@ ARROWS = ("problems", "sample", "verify", "score", "rewrite", "select", "curricu
 # A name may import names of a lower rank; records and errors, parts and arrows also one another (never in a cycle).
 RANKS: tuple[frozenset[str], ...] = (
     frozenset({"records", "errors", "boxed"}),
-    frozenset({"parts", "asking", "arrows", "machine"}),
+    frozenset({"parts", "asking", "arrows", "decoding", "machine"}),
     frozenset({"micro"}),
     frozenset({"models"}),
     frozenset({"runtime"}),

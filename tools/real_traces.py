@@ -12,19 +12,20 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from stillwise.arrows import Completion, OnBatch, Progress, Request, Scorer, Tools, Verifier
+from stillwise.arrows import Request, Scorer, Tools, Verifier
+from stillwise.models.direct import Direct
 from stillwise.models.scripted import ScriptedModel
 from stillwise.problems.decontaminate import Decontaminate, DecontaminateTraces
 from stillwise.problems.dedupe import Dedupe
 from stillwise.problems.file import File
 from stillwise.problems.import_traces import Imported, read_traces
-from stillwise.records import Failure, Outcome, Problem, Trace, Verdict
+from stillwise.records import Failure, Outcome, Problem, Trace
 from stillwise.rewrite.attempts import Attempts, FirstSolution
 from stillwise.rewrite.fit import FitDifficulty
 from stillwise.rewrite.segment import LogicalUnits
 from stillwise.runtime.graders import GraderPool
+from stillwise.runtime.progress import silent
 from stillwise.score.rethink import RethinkWords, num_words
 from stillwise.score.shape import Repetition, Structure
 from stillwise.score.verbosity import AfterFirst, VerbosityByLength
@@ -48,51 +49,6 @@ SCORERS: Mapping[str, Scorer] = {
 }
 
 
-@dataclass(frozen=True)
-class Silent:
-    """A bar that nobody looks at."""
-
-    def advance(self, done: int = 1, **figures: float) -> None:
-        """Nothing."""
-
-
-@dataclass(frozen=True)
-class Direct:
-    """A role asked without a journal."""
-
-    model: ScriptedModel
-
-    @property
-    def revision(self) -> str:
-        """The script's."""
-        return self.model.revision
-
-    def complete(self, requests: Sequence[Request], on_batch: OnBatch) -> list[Completion]:
-        """The script's answers."""
-        answers = self.model.generate(requests) if requests else []
-        on_batch(range(len(requests)), answers)
-        return answers
-
-    def render(self, ask: Any) -> tuple[str, str]:
-        """The script's rendering."""
-        return self.model.render(ask)
-
-    def count_tokens(self, text: str) -> int:
-        """Words and signs."""
-        return self.model.count_tokens(text)
-
-
-@dataclass(frozen=True)
-class Graders:
-    """A pool of workers."""
-
-    pool: GraderPool
-
-    def verify(self, verifier: Verifier, pairs: Sequence[tuple[Problem, Trace]]) -> list[Verdict]:
-        """Verdicts in order."""
-        return self.pool.verify(verifier, pairs)
-
-
 @dataclass
 class Set:
     """One set of traces and what was found in it."""
@@ -110,11 +66,6 @@ class Set:
     def thoughts(self) -> list[str]:
         """The thoughts that there are."""
         return [thought for trace in self.held.traces if (thought := trace.span("thinking") or "").strip()]
-
-
-def bar(label: str, total: int) -> Progress:
-    """No bar."""
-    return Silent()
 
 
 def scripted(request: Request) -> str:
@@ -139,7 +90,7 @@ def scripted(request: Request) -> str:
 def read(data: Path) -> list[Set]:
     """All sets, scored."""
     found = [Set(name, read_traces([data / file for file in files])) for name, files in SETS.items()]
-    tools = Tools(step="look", seed=0, callers={}, graders=None, progress=bar)  # type: ignore[arg-type]  # nothing is graded
+    tools = Tools(step="look", seed=0, callers={}, graders=None, progress=silent)  # type: ignore[arg-type]  # nothing is graded
     for one in found:
         for name, scorer in SCORERS.items():
             scores = scorer.score_all([(problem, [trace]) for problem, trace in one.pairs], tools)
@@ -324,7 +275,7 @@ def written(sets: Sequence[Set], data: Path) -> str:
     """The text of docs/real-traces.md."""
     with GraderPool() as pool:
         callers = {"reasoner": Direct(ScriptedModel(scripted))}
-        tools = Tools(step="look", seed=0, callers=callers, graders=Graders(pool), progress=bar)
+        tools = Tools(step="look", seed=0, callers=callers, graders=pool, progress=silent)
         return "\n".join(page(sets, data, tools)) + "\n"
 
 

@@ -8,8 +8,9 @@ from typing import ClassVar
 from pydantic import Field
 
 from stillwise.arrows import INSTRUCTION, Ask, Benchmark, Paradigm, Sampled, Scorer, Tools, Verifier, user_message
+from stillwise.decoding import Decoding
 from stillwise.parts import Role
-from stillwise.records import Failure, Problem, Sampling, Score, Trace
+from stillwise.records import Failure, Problem, Score, Trace
 
 
 class Unaided(Paradigm):
@@ -25,7 +26,7 @@ class Unaided(Paradigm):
         return Ask(user=user_message(problem.question, self.instruction))
 
 
-class PassAt1(Benchmark):
+class PassAt1(Benchmark, Decoding):
     """Pass@1 as the mean over independent samples (Teach Small Models to Reason by Curriculum Distillation, §4.1)."""
 
     kind: ClassVar[str] = "pass_at_1"
@@ -34,12 +35,6 @@ class PassAt1(Benchmark):
     """The role that is measured."""
     samples: int = Field(default=8, ge=1)
     """Samples per problem; the paper draws 32 for AIME and AMC, which its binding sets."""
-    temperature: float = Field(default=0.6, ge=0, allow_inf_nan=False)
-    """0 is greedy."""
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    """Nucleus of the distribution that is drawn from."""
-    max_tokens: int = Field(default=16384, ge=1)
-    """A longer answer is truncated, never correct."""
     instruction: str = INSTRUCTION
     """Appended to the question; the same as in training."""
     verify: Verifier = Field(default={"kind": "by_answer_kind", "mode": "recall"}, validate_default=True)
@@ -52,10 +47,9 @@ class PassAt1(Benchmark):
         """Sample 0 of every problem, then sample 1, …; within a sample the order of the problems."""
         from stillwise.runtime.draw import draw_tries
 
-        sampling = Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
         paradigm = Unaided(instruction=self.instruction)
         bar = tools.progress(tools.step, len(problems) * self.samples)
-        yield from draw_tries(problems, paradigm, self.model, sampling, self.samples, self.verify, tools, bar)
+        yield from draw_tries(problems, paradigm, self.model, self.sampling, self.samples, self.verify, tools, bar)
 
     def scores(self, problems: Sequence[Problem], sampled: Sequence[Sampled], tools: Tools) -> list[tuple[str, Score]]:
         """The class of each answer by the verifier (``answer_class``), then the numbers of ``best_by``."""

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from stillwise.arrows import Ask, Completion, Paradigm, Probe, Progress, Sampled, Scaffold, Segmenter, Tools, Verifier
+from stillwise.decoding import Decoding
 from stillwise.models.opening import answer_start
 from stillwise.parts import Fields, Role
 from stillwise.records import (
@@ -18,7 +19,6 @@ from stillwise.records import (
     Failure,
     Outcome,
     Problem,
-    Sampling,
     Span,
     Trace,
     derive_seed,
@@ -42,7 +42,7 @@ class LevelGroup(Fields):
     """First and last level."""
 
 
-class Titration(Probe):
+class Titration(Probe, Decoding):
     """The first correct thought of each problem, given unit by unit until an answer is right (curriculum distillation, §3.2).
 
     The prefix stands at the start of the model's own answer; what counts is the answer that the model writes after it. A
@@ -70,12 +70,6 @@ class Titration(Probe):
     suffices while a shorter one that was tried does not: success is not monotone, so the least may be shorter."""
     max_prefixes: int = Field(default=64, ge=1)
     """A thought of more units is given in this many steps of neighbouring units, which bounds the requests."""
-    temperature: float = Field(default=0.6, ge=0)
-    """0 is greedy, and makes all samples of a prefix the same."""
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    """Nucleus of the distribution that is drawn from."""
-    max_tokens: int = Field(default=16384, ge=1)
-    """A longer answer is truncated, never correct."""
     max_context_tokens: int = Field(default=32768, ge=2)
     """What the model can read and write in all; a prefix that leaves no room is not tried."""
     groups: tuple[LevelGroup, ...] = (LevelGroup(name="low", levels=(1, 3)), LevelGroup(name="high", levels=(4, 5)))
@@ -141,9 +135,8 @@ class Titration(Probe):
             failed[place] = Failure(step=tools.step, item=owners[place].problem.id, reason=answer.failure, detail=answer.detail)
 
         drawings = [self._drawing(case, index, tools) for case in cases for index in range(self.samples)]
-        sampling = Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
         owners = [case for case in cases for _ in range(self.samples)]
-        traces = list(drawn(drawings, self.paradigm, self.by, sampling, tools, on_failed=note))
+        traces = list(drawn(drawings, self.paradigm, self.by, self.sampling, tools, on_failed=note))
         marked = [
             _marked(trace, case, self.given(case.prefixes[case.here - 1])) for trace, case in zip(traces, owners, strict=True)
         ]

@@ -100,7 +100,7 @@ class Work:
         name = path or step.name
         tally = self.tallies.setdefault(step.name, Tally())
         known = [role for role in step.roles if role in self.roles or role in self.composed]
-        callers = {role: Counted(role, self.caller(name, role), tally) for role in known}
+        callers = {role: Counted(self.caller(name, role), role, tally) for role in known}
         for role, caller in callers.items():
             if isinstance(caller.inner, JournalledCaller):
                 tally.waits.setdefault(role, []).append(caller.inner.waited)

@@ -10,6 +10,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from stillwise.arrows import Ask, Completion, Rewriter, Tools, Verifier
+from stillwise.decoding import Decoding
 from stillwise.parts import Role
 from stillwise.records import Failure, Problem, Trace
 from stillwise.rewrite.fit import asked, edited, written
@@ -18,7 +19,7 @@ from stillwise.runtime.prompts import excerpt, packaged
 _JUDGED = re.compile(r"\A\W*difficulty\W+(easy|medium|hard)\b\W*?(?:\n|\Z)", re.IGNORECASE)
 
 
-class ByDifficulty(Rewriter):
+class ByDifficulty(Rewriter, Decoding):
     r"""Difficulty-aware prompting: in one answer the teacher says easy, medium or hard and rewrites by that template.
 
     Concise Reasoning, Big Gains: Pruning Long Reasoning Trace with Difficulty-Aware Prompting, arXiv 2505.19716. The judged
@@ -33,12 +34,6 @@ class ByDifficulty(Rewriter):
     """What verifies the rewritten traces; incorrect ones are discarded."""
     version: int = Field(default=1, ge=1)
     """Of the packaged prompt, which holds the three templates."""
-    temperature: float = Field(default=0.6, ge=0)
-    """0 is greedy."""
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    """Nucleus of the distribution that is drawn from."""
-    max_tokens: int = Field(default=16384, ge=1)
-    """A longer rewriting is truncated, and dropped as that."""
     max_chars: int = Field(default=60_000, ge=2)
     """Of a longer trace the teacher sees the beginning and the end, and that something is left out."""
 

@@ -14,7 +14,8 @@ from pydantic import Field
 
 from stillwise.arrows import Ask, Completion, Request, Rewriter, Scorer, Tools, Verifier
 from stillwise.boxed import last_boxed
-from stillwise.parts import Fields, Role
+from stillwise.decoding import Decoding
+from stillwise.parts import Role
 from stillwise.records import (
     THINK_CLOSE,
     THINK_OPEN,
@@ -56,19 +57,11 @@ class Writing(Protocol):
         """The role that writes."""
 
     @property
-    def temperature(self) -> float:
-        """0 is greedy."""
-
-    @property
-    def top_p(self) -> float:
-        """Nucleus of the distribution that is drawn from."""
-
-    @property
-    def max_tokens(self) -> int:
-        """A longer text is truncated."""
+    def sampling(self) -> Sampling:
+        """How tokens are drawn; a longer text than its limit is truncated."""
 
 
-class Fitting(Fields):
+class Fitting(Decoding):
     """What both rewriters are told: who judges, who writes, who verifies, and for which student."""
 
     by: Role = "reasoner"
@@ -81,12 +74,6 @@ class Fitting(Fields):
     """For whom it is rewritten, as it is put to the teacher and to a judge that asks for whom."""
     version: int = Field(default=1, ge=1)
     """Of the packaged prompts."""
-    temperature: float = Field(default=0.6, ge=0)
-    """0 is greedy."""
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    """Nucleus of the distribution that is drawn from."""
-    max_tokens: int = Field(default=16384, ge=1)
-    """A longer rewriting is truncated, and dropped as that."""
     max_chars: int = Field(default=60_000, ge=2)
     """Of a longer trace the teacher sees the beginning and the end, and that something is left out."""
 
@@ -189,9 +176,8 @@ def labelled(part: Fitting, pairs: Sequence[Pair], tools: Tools) -> list[float |
 
 def asked(part: Writing, pairs: Sequence[Pair], asks: Sequence[Ask], turn: str, tools: Tools) -> list[Completion]:
     """The teacher's answers in the order of the asks."""
-    sampling = Sampling(temperature=part.temperature, top_p=part.top_p, max_tokens=part.max_tokens)
     seeds = [derive_seed(tools.seed, tools.step, part.by, part.kind, turn, trace.id) for _, trace in pairs]
-    requests = [Request(ask=ask, sampling=sampling, seed=seed) for ask, seed in zip(asks, seeds, strict=True)]
+    requests = [Request(ask=ask, sampling=part.sampling, seed=seed) for ask, seed in zip(asks, seeds, strict=True)]
     bar = tools.progress(f"{tools.step} {turn}", len(requests))
     return tools.callers[part.by].complete(requests, lambda places, _: bar.advance(len(places))) if requests else []
 

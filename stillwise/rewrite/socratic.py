@@ -10,6 +10,7 @@ from pydantic import Field
 
 from stillwise.arrows import Ask, Completion, Rewriter, Segmenter, Tools, Verifier
 from stillwise.boxed import last_boxed
+from stillwise.decoding import Decoding
 from stillwise.parts import Role
 from stillwise.records import Failure, Finish, Problem, Span, Trace, digest
 from stillwise.rewrite.fit import asked, written
@@ -17,7 +18,7 @@ from stillwise.runtime.dialogue import ANSWER, CLOSING, END, QUESTION
 from stillwise.runtime.prompts import packaged
 
 
-class Socratic(Rewriter):
+class Socratic(Rewriter, Decoding):
     r"""A dialogue of sub-questions and their answers; spans ``question`` and ``answer`` are what its two speakers learn.
 
     Distilling Reasoning Capabilities into Smaller Language Models (Socratic CoT), arXiv 2212.00193, §3: the steps of the
@@ -40,8 +41,6 @@ class Socratic(Rewriter):
     """A trace of more steps is dropped: no dialogue would come to its end."""
     temperature: float = Field(default=0.0, ge=0)
     """0 is greedy."""
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    """Nucleus of the distribution that is drawn from."""
     max_tokens: int = Field(default=2048, ge=1)
     """For all questions of a trace."""
 

@@ -8,13 +8,14 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from stillwise.arrows import Ask, Rewriter, Tools, Verifier
+from stillwise.decoding import Decoding
 from stillwise.parts import Role
 from stillwise.records import Failure, Problem, Trace
 from stillwise.rewrite.fit import asked, edited
 from stillwise.runtime.prompts import excerpt, packaged
 
 
-class Tailored(Rewriter):
+class Tailored(Rewriter, Decoding):
     """Tailored feedback: the teacher is shown the problem, its answer and a student's own wrong reasoning, and corrects it.
 
     Democratizing Reasoning Ability: Tailored Learning from Large Language Model, arXiv 2310.13332. The input's wrong traces are
@@ -28,10 +29,6 @@ class Tailored(Rewriter):
     """What verifies the corrections."""
     version: int = Field(default=1, ge=1)
     """Of the packaged prompt."""
-    temperature: float = Field(default=0.6, ge=0)
-    """0 is greedy."""
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    """Nucleus of the distribution that is drawn from."""
     max_tokens: int = Field(default=2048, ge=1)
     """A longer correction is dropped as truncated."""
     max_chars: int = Field(default=60_000, ge=2)

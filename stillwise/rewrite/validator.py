@@ -9,15 +9,15 @@ from typing import Literal
 from pydantic import Field
 
 from stillwise.arrows import INSTRUCTION, Ask, Completion, Request, Tools, Verifier, user_message
+from stillwise.decoding import Decoding
 from stillwise.models.opening import answer_start
-from stillwise.parts import Fields, Role
+from stillwise.parts import Role
 from stillwise.records import (
     THINK_CLOSE,
     THINK_OPEN,
     Finish,
     Outcome,
     Problem,
-    Sampling,
     Trace,
     derive_seed,
     digest,
@@ -27,7 +27,7 @@ from stillwise.runtime.draw import verdicts
 from stillwise.runtime.prompts import packaged
 
 
-class Validating(Fields):
+class Validating(Decoding):
     """Who finishes from given steps, how they are given, and what judges the answer."""
 
     by: Role = "student"
@@ -43,8 +43,6 @@ class Validating(Fields):
     """What judges the stated answers, and verifies the edited traces."""
     temperature: float = Field(default=0.0, ge=0)
     """0 is greedy: one answer decides."""
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    """Nucleus of the distribution that is drawn from."""
     max_tokens: int = Field(default=1024, ge=1)
     """A longer answer is truncated, never right."""
 
@@ -58,10 +56,9 @@ def right_after(part: Validating, given: Sequence[Given], turn: str, tools: Tool
 
     Undecided, truncated and failed answers are not right: such a thought did not suffice.
     """
-    sampling = Sampling(temperature=part.temperature, top_p=part.top_p, max_tokens=part.max_tokens)
     asks = [asked(part, problem, steps) for problem, steps, _ in given]
     seeds = [derive_seed(tools.seed, tools.step, part.by, "validate", turn, problem.id, name) for problem, _, name in given]
-    requests = [Request(ask=ask, sampling=sampling, seed=seed) for ask, seed in zip(asks, seeds, strict=True)]
+    requests = [Request(ask=ask, sampling=part.sampling, seed=seed) for ask, seed in zip(asks, seeds, strict=True)]
     bar = tools.progress(f"{tools.step} {turn}", len(requests))
     answers = tools.callers[part.by].complete(requests, lambda places, _: bar.advance(len(places)))
     traces = [_trace(part, *each, tools) for each in zip(given, asks, answers, strict=True)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from stillwise.arrows import Ask, Caller, Completion, Likely, Metered, OnBatch, Ordered, Request, Together
+from stillwise.arrows import Ask, Completion, Likely, OnBatch, Ordered, Request
 from stillwise.errors import UserError
+from stillwise.runtime.around import Around
 
 T = TypeVar("T")
 
@@ -56,29 +57,11 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Counted:
+class Counted(Around):
     """Implements ``arrows.Caller`` round another, counting."""
 
     role: str
-    inner: Caller
     tally: Tally
-
-    @property
-    def revision(self) -> str:
-        """The model's revision."""
-        return self.inner.revision
-
-    def render(self, ask: Ask) -> tuple[str, str]:
-        """The rendered prompt and what the template opens of the answer."""
-        return self.inner.render(ask)
-
-    def count_tokens(self, text: str) -> int:
-        """Tokens of a text by the model's tokenizer."""
-        return self.inner.count_tokens(text)
-
-    def figures(self, left: int) -> Mapping[str, float]:
-        """What was spent, where the caller knows."""
-        return self.inner.figures(left) if isinstance(self.inner, Metered) else {}
 
     def logprobs(self, ask: Ask, answers: Sequence[str]) -> list[tuple[float, ...]]:
         """Log-probabilities of given answers. Raises UserError where the model gives none."""
@@ -88,11 +71,6 @@ class Counted:
         read = self.inner.count_tokens(self.inner.render(ask)[0]) * len(answers)
         self.tally.add(self.role, answers=len(answers), read=read, scored=sum(map(len, found)))
         return found
-
-    @property
-    def together(self) -> int:
-        """As many as the inner caller says."""
-        return self.inner.together if isinstance(self.inner, Together) else 1
 
     def complete(self, requests: Sequence[Request], on_batch: OnBatch) -> list[Completion]:
         """One completion for each request."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from stillwise.arrows import Ask, Caller, Completion, Metered, OnBatch, Request, Together, Tools, Truncated
+from stillwise.arrows import Completion, OnBatch, Request, Tools, Truncated
 from stillwise.records import Finish, derive_seed
+from stillwise.runtime.around import Around
 
 
 def lengthened(tools: Tools, role: str, truncated: Truncated, extra_tokens: int) -> Tools:
@@ -18,34 +19,11 @@ def lengthened(tools: Tools, role: str, truncated: Truncated, extra_tokens: int)
 
 
 @dataclass(frozen=True)
-class Lengthened:
-    """Implements ``arrows.Caller`` around another caller."""
+class Lengthened(Around):
+    """Implements ``arrows.Caller`` round another."""
 
-    inner: Caller
     truncated: Truncated
     extra_tokens: int
-
-    @property
-    def revision(self) -> str:
-        """The model's revision."""
-        return self.inner.revision
-
-    def render(self, ask: Ask) -> tuple[str, str]:
-        """The inner caller's rendering."""
-        return self.inner.render(ask)
-
-    def count_tokens(self, text: str) -> int:
-        """The inner caller's count."""
-        return self.inner.count_tokens(text)
-
-    @property
-    def together(self) -> int:
-        """As many as the inner caller says."""
-        return self.inner.together if isinstance(self.inner, Together) else 1
-
-    def figures(self, left: int) -> Mapping[str, float]:
-        """The inner caller's figures."""
-        return self.inner.figures(left) if isinstance(self.inner, Metered) else {}
 
     def complete(self, requests: Sequence[Request], on_batch: OnBatch) -> list[Completion]:
         """One completion for each request; cut ones are asked for again when all the others are known."""

@@ -102,6 +102,11 @@ class Bar:
         return "  ".join([f"{self.label}: {count}", *rate, duration(seconds), *figures])
 
 
+def silent(label: str, total: int) -> Progress:
+    """A bar that nobody looks at."""
+    return Bar(label, total, time.monotonic, lambda bar: None)
+
+
 class Display:
     """All bars of one process, one under the other; a context manager. ``display.open`` is the ``Tools.progress`` opener.
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from pydantic import Field
 
 from stillwise.arrows import Ban, Paradigm, Progress, Sampled, Sampler, Tools, Truncated, Verifier
-from stillwise.parts import Fields, Role
+from stillwise.decoding import Decoding
+from stillwise.parts import Role
 from stillwise.records import Failure, Outcome, Problem, Sampling, derive_seed, digest
 
 
-class Draws(Fields):
+class Draws(Decoding):
     """How a problem is answered, and how often."""
 
     by: Role
@@ -22,14 +23,8 @@ class Draws(Fields):
     """How it is asked."""
     tries: int = Field(default=4, ge=1)
     """Answers per problem; with rejection, at most."""
-    temperature: float = Field(default=0.6, ge=0)
-    """0 is greedy."""
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    """Nucleus of the distribution that is drawn from."""
     top_k: int = Field(default=0, ge=0)
     """0 keeps all tokens."""
-    max_tokens: int = Field(default=16384, ge=1)
-    """A longer answer is truncated, never correct."""
     truncated: Truncated = "keep"
     """``keep`` truncated answers as such, ``continue`` them by prefill, or ``resample`` them with a larger budget; once."""
     extra_tokens: int = Field(default=16384, ge=1)
@@ -54,8 +49,8 @@ class Draws(Fields):
 
     @property
     def sampling(self) -> Sampling:
-        """What the fields say to a model."""
-        return Sampling(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k, max_tokens=self.max_tokens)
+        """The same as records have it."""
+        return replace(super().sampling, top_k=self.top_k)
 
 
 class Rejection(Sampler, Draws):

@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 from pydantic import Field, model_validator
 
 from stillwise.arrows import Ask, Completion, Request, Scorer, Tools
+from stillwise.decoding import Decoding
 from stillwise.errors import UserError
 from stillwise.parts import Role
-from stillwise.records import Finish, Problem, Sampling, Score, Trace, derive_seed, thinking_spans
+from stillwise.records import Finish, Problem, Score, Trace, derive_seed, thinking_spans
 from stillwise.runtime.prompts import STUDENT, excerpt, only_object, packaged, schema
 from stillwise.score.agreement import calibrate
 from stillwise.score.panel import Rubric, panel_of, rounded
@@ -31,7 +32,7 @@ _AGAIN_TEMPERATURE = 0.6
 Item = tuple[Problem, Trace]
 
 
-class Judged(Scorer):
+class Judged(Scorer, Decoding):
     """A model's judgement by a rubric, strictly read: an answer without exactly one score in range is asked for once more.
 
     With several judgements the score is their mean (of ``difficulty`` their median, ties to the easier). A score is None
@@ -54,8 +55,6 @@ class Judged(Scorer):
     """How often one judgement is asked for until it can be read."""
     temperature: float = Field(default=0.0, ge=0)
     """0 is greedy."""
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    """Nucleus of the distribution that is drawn from."""
     max_tokens: int = Field(default=8192, ge=1)
     """A longer judgement cannot be read."""
     max_chars: int = Field(default=60_000, ge=2)
@@ -110,7 +109,7 @@ class Judged(Scorer):
 
     def _asked(self, items: Sequence[Item], todo: Sequence[tuple[int, int]], turn: int, tools: Tools) -> list[Completion]:
         temperature = self.temperature or (_AGAIN_TEMPERATURE if turn else 0.0)
-        sampling = Sampling(temperature=temperature, top_p=self.top_p, max_tokens=self.max_tokens)
+        sampling = replace(self.sampling, temperature=temperature)
         bar = tools.progress(tools.step, len(todo))
         requests = [
             Request(

@@ -19,6 +19,7 @@ from stillwise.arrows import Example, Tools
 from stillwise.errors import UserError
 from stillwise.models.reward import forget_reward_models
 from stillwise.records import Finish, Sampling, derive_seed
+from stillwise.runtime.progress import silent
 from stillwise.train import folder, loop, processes
 from stillwise.train.fit import figures, fitted, load_student, require_rows
 from stillwise.train.flops import Size
@@ -58,7 +59,8 @@ def train_policy(part: GroupFit, examples: Sequence[Example], student: Path, out
             part=part,
             drawer=Drawer.of(bare(model), tokenizer, end, sampling, part.student, tools.step),
             prompts={prompt.row.id: prompt for prompt in asked},
-            tools=replace(tools, progress=lambda label, total: _Silent()),
+            # Of rewards that score no bar is shown: the training has its own.
+            tools=replace(tools, progress=silent),
             seed=seed,
             reference=reference_of(model) if part.beta else None,
         )
@@ -67,13 +69,6 @@ def train_policy(part: GroupFit, examples: Sequence[Example], student: Path, out
     forget_reward_models()
     rendered = Rendered(rows=tuple(prompt.row for prompt in asked), dropped=dropped)
     return {**figures(rendered, steps, points, time.monotonic() - began), **told(points)}
-
-
-class _Silent:
-    """A bar for rewards that score: the training's own bar is shown."""
-
-    def advance(self, done: int = 1, **figures: float) -> None:
-        """Nothing."""
 
 
 def planned(part: GroupFit, rows: Sequence[Row], seed: int) -> list[list[list[Row]]]:

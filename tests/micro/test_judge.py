@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from itertools import islice
 from random import Random
-from typing import Any
 
 import pytest
 
@@ -13,10 +12,11 @@ from stillwise import micro
 from stillwise.micro import families, judge_corpus, judging
 from stillwise.micro.judge_measure import judgements
 from stillwise.micro.judging import Judged, Manner, Rubric
+from stillwise.models.direct import Direct
 from stillwise.models.open import open_model
 from stillwise.records import Problem, Trace
 from stillwise.score.judged import Judged as Scorer
-from tests.asking import Direct, tools_for
+from tests.asking import tools_for
 
 EASY = families.generate("chain_sum", 1, 12, 3, "held_out")
 HARD = families.generate("chain_sum", 5, 12, 3, "held_out")
@@ -54,12 +54,7 @@ def test_hard_sums_are_hard_though_little_is_written() -> None:
 
 
 def test_a_scorer_reads_it_and_draws_differ_at_a_temperature() -> None:
-    model = open_model("micro:judge", threads=1)
-
-    class Judge(Direct):
-        def __init__(self) -> None:
-            self.model: Any = model
-
+    judge = Direct(open_model("micro:judge", threads=1))
     rng = Random(1)
     traces = [judging.judged(problem, Manner("columns", thought=True, checks=0.5), rng) for problem in HARD[:4]]
     pairs = [
@@ -68,6 +63,6 @@ def test_a_scorer_reads_it_and_draws_differ_at_a_temperature() -> None:
         for n, one in enumerate(traces)
     ]  # fmt: skip
     scorer = Scorer(rubric="cognitive_difficulty", judgements=5, temperature=1.0)
-    scores = scorer.score_all([(problem, [trace]) for problem, trace in pairs], tools_for(judge=Judge()))
+    scores = scorer.score_all([(problem, [trace]) for problem, trace in pairs], tools_for(judge=judge))
     assert all(score.value is not None for [score] in scores)
     assert any(len(set((score.detail or "").split(": ")[1].split())) > 1 for [score] in scores)

@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 
 from stillwise.arrows import Request
+from stillwise.models.direct import Direct
+from stillwise.models.scripted import ScriptedModel
 from stillwise.parts import walk_parts
 from stillwise.records import AnswerKind, Failure, Outcome, Problem, Score, Trace, thinking_spans
 from stillwise.rewrite.fit import CritiqueRethink, FitDifficulty
 from stillwise.score.judged import Judged
-from tests.asking import Direct, tools_for
+from tests.asking import scripted, tools_for
 
 PROBLEM = Problem.of("What is 20 + 22?", "42", answer_kind=AnswerKind.NUMBER)
 LABEL = {"easy": 0, "medium": 1, "hard": 2}
@@ -29,7 +31,7 @@ def shown(request: Request) -> str:
     return request.ask.user.split("<chain_of_thought>")[1].split("</chain_of_thought>")[0]
 
 
-def teacher(**written: str) -> Direct:
+def teacher(**written: str) -> Direct[ScriptedModel]:
     """Judges by the word in the thought; writes what the prompt's first words ask for."""
 
     def answer(request: Request) -> str:
@@ -42,7 +44,7 @@ def teacher(**written: str) -> Direct:
             return written["simplify"]
         return written["critique"] if "Write only the critique" in user else written["rethink"]
 
-    return Direct(answer)
+    return scripted(answer)
 
 
 def test_easy_is_extended_hard_simplified_medium_kept() -> None:

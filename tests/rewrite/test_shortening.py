@@ -12,12 +12,14 @@ import pytest
 
 from stillwise.arrows import Ask, Request
 from stillwise.errors import UserError
+from stillwise.models.direct import Direct
+from stillwise.models.scripted import ScriptedModel
 from stillwise.records import AnswerKind, Failure, Outcome, Problem, Trace, thinking_spans
 from stillwise.rewrite.by_difficulty import ByDifficulty
 from stillwise.rewrite.chunks import CHUNK, Chunked, SkipChunks, average, score, searched
 from stillwise.rewrite.segment import LogicalUnits
 from stillwise.rewrite.shortest import MOST_STEPS, ShortestPrefix
-from tests.asking import Direct, tools_for
+from tests.asking import scripted, tools_for
 
 PROBLEM = Problem.of("What is 20 + 22?", "42", answer_kind=AnswerKind.NUMBER)
 LINES = LogicalUnits(min_words=1, check_words=0)
@@ -42,7 +44,7 @@ def dap(*answers: str) -> list[Trace | Failure]:
     """What becomes of a long trace with each of these answers of the teacher."""
     left = list(answers)
     part = ByDifficulty()
-    model = Direct(lambda request: left.pop(0))
+    model = scripted(lambda request: left.pop(0))
     return part.rewrite_all([(PROBLEM, trace("word " * 30, f"{i}")) for i in range(len(answers))], tools_for(reasoner=model))
 
 
@@ -77,7 +79,7 @@ def test_what_cannot_be_used_is_dropped_with_its_reason(answer: str, reason: str
 
 
 def test_one_prompt_holds_problem_trace_and_the_three_templates() -> None:
-    model = Direct(lambda request: "Difficulty: easy\n\\boxed{42}")
+    model = scripted(lambda request: "Difficulty: easy\n\\boxed{42}")
     ByDifficulty().rewrite(PROBLEM, trace("a long thought"), tools_for(reasoner=model))
     (request,) = model.model.requests
     assert all(f"Template for {name}:" in request.ask.user for name in ("easy", "medium", "hard"))
@@ -93,15 +95,15 @@ def counted(request: Request) -> int:
     return (request.ask.user.partition("<steps>")[2] or request.ask.prefill).count("Step ")
 
 
-def student(valid: Callable[[int], bool]) -> Direct:
-    return Direct(lambda request: "\\boxed{42}" if valid(counted(request)) else "\\boxed{7}")
+def student(valid: Callable[[int], bool]) -> Direct[ScriptedModel]:
+    return scripted(lambda request: "\\boxed{42}" if valid(counted(request)) else "\\boxed{7}")
 
 
 def at_least(least: int) -> Callable[[int], bool]:
     return lambda k: k >= least
 
 
-def cut(count: int, valid: Callable[[int], bool], **fields: str) -> tuple[Trace | Failure, Direct]:
+def cut(count: int, valid: Callable[[int], bool], **fields: str) -> tuple[Trace | Failure, Direct[ScriptedModel]]:
     model = student(valid)
     return ShortestPrefix.model_validate({"segment": LINES, **fields}).rewrite(
         PROBLEM, steps(count), tools_for(student=model)
@@ -231,12 +233,12 @@ def test_a_trace_too_long_for_the_student_keeps_average_chunks_and_a_server_is_r
         Chunked(segment=LINES).rewrite(PROBLEM, steps(6), tools_for(student=student(lambda k: True)))
 
 
-def needs(*wanted: str) -> Direct:
+def needs(*wanted: str) -> Direct[ScriptedModel]:
     """A student that is right where all of these stand in what it is given."""
-    return Direct(lambda request: "\\boxed{42}" if all(word in request.ask.prefill for word in wanted) else "\\boxed{7}")
+    return scripted(lambda request: "\\boxed{42}" if all(word in request.ask.prefill for word in wanted) else "\\boxed{7}")
 
 
-def skipped(source: Trace, model: Direct, **fields: object) -> Trace:
+def skipped(source: Trace, model: Direct[ScriptedModel], **fields: object) -> Trace:
     made = SkipChunks.model_validate({"given": "prefill", **fields}).rewrite(PROBLEM, source, tools_for(student=model))
     assert isinstance(made, Trace)
     return made

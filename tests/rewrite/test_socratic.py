@@ -8,11 +8,13 @@ import pytest
 
 from stillwise.arrows import Request
 from stillwise.micro.writer import write
+from stillwise.models.direct import Direct
+from stillwise.models.scripted import ScriptedModel
 from stillwise.records import AnswerKind, Failure, Problem, Trace, thinking_spans
 from stillwise.rewrite.segment import LogicalUnits
 from stillwise.rewrite.socratic import Socratic, dialogue
 from stillwise.runtime.dialogue import CLOSING
-from tests.asking import Direct, tools_for
+from tests.asking import scripted, tools_for
 
 PROBLEM = Problem.of("What is 4 + 5 - 2?", "7", answer_kind=AnswerKind.NUMBER)
 THOUGHT = "4 + 5: 4+5=9. So 9.\n9 - 2: 9-2=7. So 7."
@@ -27,8 +29,8 @@ def trace(thought: str = THOUGHT, solution: str = "The answer is \\boxed{7}.") -
     )  # fmt: skip
 
 
-def made(answer: Callable[[Request], str], held: Trace, **fields: object) -> tuple[Trace | Failure, Direct]:
-    teacher = Direct(answer)
+def made(answer: Callable[[Request], str], held: Trace, **fields: object) -> tuple[Trace | Failure, Direct[ScriptedModel]]:
+    teacher = scripted(answer)
     part = Socratic.model_validate({"by": "teacher", "segment": LINES, **fields})
     return part.rewrite(PROBLEM, held, tools_for(teacher=teacher)), teacher
 

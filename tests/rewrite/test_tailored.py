@@ -5,7 +5,7 @@ from __future__ import annotations
 from stillwise.micro.writer import write
 from stillwise.records import AnswerKind, Failure, Problem, Trace, thinking_spans
 from stillwise.rewrite.tailored import Tailored
-from tests.asking import Direct, tools_for
+from tests.asking import scripted, tools_for
 
 PROBLEM = Problem.of(
     "State the final answer to the following arithmetic problem: 47 - 68 + 56 =", "35", answer_kind=AnswerKind.NUMBER
@@ -21,7 +21,7 @@ def mistake(text: str = WRONG) -> Trace:
 
 
 def test_the_teacher_sees_problem_answer_and_the_students_own_reasoning() -> None:
-    teacher = Direct(lambda _: "47 - 68 = -21\n-21 + 56 = 35\n\\boxed{35}")
+    teacher = scripted(lambda _: "47 - 68 = -21\n-21 + 56 = 35\n\\boxed{35}")
     part = Tailored(by="teacher")
     found = part.rewrite(PROBLEM, mistake(), tools_for(teacher=teacher))
     (asked,) = teacher.model.requests
@@ -35,13 +35,13 @@ def test_the_teacher_sees_problem_answer_and_the_students_own_reasoning() -> Non
 
 
 def test_a_correction_without_an_answer_is_none() -> None:
-    found = Tailored(by="teacher").rewrite(PROBLEM, mistake(), tools_for(teacher=Direct(lambda _: "I do not know.")))
+    found = Tailored(by="teacher").rewrite(PROBLEM, mistake(), tools_for(teacher=scripted(lambda _: "I do not know.")))
     assert isinstance(found, Failure)
     assert found.reason == "no_answer"
 
 
 def test_the_embedded_writer_works_the_problem_out() -> None:
-    teacher = Direct(lambda request: write(request.ask.user))
+    teacher = scripted(lambda request: write(request.ask.user))
     found = Tailored(by="teacher").rewrite(PROBLEM, mistake("nonsense \\boxed{1}"), tools_for(teacher=teacher))
     assert isinstance(found, Trace)
     assert found.text.endswith("\\boxed{35}.")

@@ -8,7 +8,7 @@ from stillwise.arrows import Request, Sampled
 from stillwise.records import AnswerKind, Outcome, Problem
 from stillwise.sample.paradigms import Think
 from stillwise.sample.varied import Varied
-from tests.asking import Direct, tools_for
+from tests.asking import scripted, tools_for
 
 PROBLEMS = [Problem.of(f"q{i}", str(i), answer_kind=AnswerKind.NUMBER) for i in range(3)]
 
@@ -25,7 +25,7 @@ PART = Varied(by=("first", "second"), paradigm=Think(instruction=""), temperatur
 
 
 def test_every_teacher_answers_at_every_temperature() -> None:
-    first, second = Direct(right), Direct(wrong)
+    first, second = scripted(right), scripted(wrong)
     found = list(PART.sample(PROBLEMS, tools_for(first=first, second=second)))
     assert len(found) == PART.tries * len(PROBLEMS) == 24
     sampled = [one for one in found if isinstance(one, Sampled)]
@@ -39,7 +39,7 @@ def test_every_teacher_answers_at_every_temperature() -> None:
 
 
 def test_numbers_seeds_and_ids_differ() -> None:
-    found = list(PART.sample(PROBLEMS, tools_for(first=Direct(right), second=Direct(right))))
+    found = list(PART.sample(PROBLEMS, tools_for(first=scripted(right), second=scripted(right))))
     traces = [one.trace for one in found if isinstance(one, Sampled)]
     assert sorted((t.problem_id, t.sample_index) for t in traces) == sorted((p.id, n) for p in PROBLEMS for n in range(8))
     assert len({t.seed for t in traces}) == len({t.id for t in traces}) == 24

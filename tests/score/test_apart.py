@@ -8,9 +8,10 @@ from random import Random
 
 import pytest
 
-from stillwise.arrows import Progress, Tools
+from stillwise.arrows import Tools
 from stillwise.records import Problem, Trace, thinking_spans
 from stillwise.runtime.graders import GraderPool
+from stillwise.runtime.progress import silent
 from stillwise.score.apart import Apart, distance, farthest_first
 
 PROBLEM = Problem.of("2 + 2?", "4")
@@ -65,15 +66,8 @@ def test_the_first_places_are_farther_apart_than_a_random_choice_and_every_order
 
 @pytest.fixture
 def tools() -> Iterator[Tools]:
-    class Silent:
-        def advance(self, done: int = 1, **figures: float) -> None:
-            """Nobody looks."""
-
-    def opened(label: str, total: int) -> Progress:
-        return Silent()
-
     with GraderPool() as graders:
-        yield Tools(step="score", seed=0, callers={}, graders=graders, progress=opened)
+        yield Tools(step="score", seed=0, callers={}, graders=graders, progress=silent)
 
 
 def test_only_correct_traces_have_a_place(tools: Tools) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
 
-from stillwise.arrows import Progress, Tools
+from stillwise.arrows import Tools
 from stillwise.records import Finish, Outcome, Problem, Trace, Verdict, thinking_spans
 from stillwise.runtime.graders import GraderPool
+from stillwise.runtime.progress import silent
 from stillwise.score.outcomes import PassRate, Variation, variation, wilson
 from stillwise.score.shape import Length, Repetition, Structure
 
@@ -37,13 +38,8 @@ def verdicts(*outcomes: Outcome) -> list[Verdict]:
 
 @pytest.fixture(scope="module")
 def tools() -> Iterator[Tools]:
-    class Silent:
-        def advance(self, done: int = 1, **figures: float) -> None:
-            """Nobody looks."""
-
-    opened: Callable[[str, int], Progress] = lambda label, total: Silent()  # noqa: E731
     with GraderPool() as graders:
-        yield Tools(step="score", seed=0, callers={}, graders=graders, progress=opened)
+        yield Tools(step="score", seed=0, callers={}, graders=graders, progress=silent)
 
 
 RIGHT, WRONG, CUT = Outcome.CORRECT, Outcome.INCORRECT, Outcome.TRUNCATED

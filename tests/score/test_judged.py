@@ -9,11 +9,13 @@ from pydantic import ValidationError
 
 from stillwise.arrows import Request
 from stillwise.errors import UserError
+from stillwise.models.direct import Direct
+from stillwise.models.scripted import ScriptedModel
 from stillwise.records import Problem, Trace, thinking_spans
 from stillwise.score.agreement import quadratic_kappa
 from stillwise.score.judged import HIGHEST, Judged, read_mark
 from stillwise.score.panel import panel_of
-from tests.asking import Direct, tools_for
+from tests.asking import scripted, tools_for
 
 PROBLEM = Problem.of("What is 1 + 1?", "2")
 
@@ -25,9 +27,9 @@ def trace(name: str, text: str = "<think>\none and one\n</think>\n\n\\boxed{2}")
     )  # fmt: skip
 
 
-def queue(*answers: str) -> Direct:
+def queue(*answers: str) -> Direct[ScriptedModel]:
     left = list(answers)
-    return Direct(lambda request: left.pop(0))
+    return scripted(lambda request: left.pop(0))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_a_second_ask_has_a_seed_of_its_own_and_rescues_the_mark() -> None:
 
 
 def test_nothing_readable_is_undecided_not_zero() -> None:
-    judge = Direct(lambda request: "no idea")
+    judge = scripted(lambda request: "no idea")
     [score] = Judged(judgements=2, temperature=0.6).score(PROBLEM, [trace("a")], tools_for(judge=judge))
     assert score.value is None
     assert score.detail == "undecided; 0 of 2 judgements"
@@ -91,7 +93,7 @@ def test_all_traces_are_asked_for_together_and_scores_keep_their_places() -> Non
     def by_length(request: Request) -> str:
         return '{"score": 8}' if "long" in request.ask.user.split("<chain_of_thought>")[1] else '{"score": 1}'
 
-    judge = Direct(by_length)
+    judge = scripted(by_length)
     groups = [(PROBLEM, [trace("a"), trace("b", "a long one \\boxed{2}")]), (Problem.of("q", "2"), [trace("c")])]
     scores = Judged().score_all(groups, tools_for(judge=judge))
     assert [[score.value for score in each] for each in scores] == [[1.0, 8.0], [1.0]]
@@ -99,7 +101,7 @@ def test_all_traces_are_asked_for_together_and_scores_keep_their_places() -> Non
 
 
 def test_a_truncated_judgement_is_not_read() -> None:
-    judge = Direct(lambda request: '{"score": 3} and more words than allowed')
+    judge = scripted(lambda request: '{"score": 3} and more words than allowed')
     [score] = Judged(max_tokens=3).score(PROBLEM, [trace("a")], tools_for(judge=judge))
     assert score.value is None
 
@@ -135,7 +137,7 @@ def test_a_greedy_answer_that_could_not_be_read_is_not_asked_for_greedily_again(
 def test_a_judge_is_put_before_a_panel_and_its_figures_say_how_it_does() -> None:
     known = panel_of("prose-1", "verbosity")
     marks = iter([min(9, mark + 1) for _, _, mark in known[:-1]])
-    judge = Direct(lambda request: f'{{"score": {next(marks, 99)}}}')
+    judge = scripted(lambda request: f'{{"score": {next(marks, 99)}}}')
     found = Judged(panel="prose-1", asks=1).figures(tools_for(judge=judge))
     assert found["panel"] == "prose-1"
     assert (found["n"], found["undecided"]) == (len(known) - 1, 1)
