@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,18 +46,21 @@ def teacher_seconds(work: Work) -> dict[str, float | None]:
 
     Answers from the journal count at the rate of those made anew, of the same step if there were any, else of all steps.
     """
-    asked = [(step, role, held["written"]) for step, role, held in _asked_by_step(work) if not _own(work, role)]
-    waited = {(step, role): work.outputs[step].facts.get(WAITED, {}).get(role) for step, role, _ in asked}
-    found: dict[str, float | None] = {}
-    for role in dict.fromkeys(role for _, role, _ in asked):
-        timed = [held for (_, other), held in waited.items() if other == role and held]
-        if not timed:
-            found[role] = None
-            continue
-        overall = sum(held["seconds"] for held in timed) / sum(held["tokens"] for held in timed)
-        written = [(tokens, waited[step, role]) for step, other, tokens in asked if other == role]
-        found[role] = sum(n * (held["seconds"] / held["tokens"] if held else overall) for n, held in written)
-    return found
+    written: dict[str, list[tuple[int, Mapping[str, float]]]] = {}
+    for step, role, asked in _asked_by_step(work):
+        if not _own(work, role):
+            waited = work.outputs[step].facts.get(WAITED, {}).get(role, {})
+            written.setdefault(role, []).append((asked["written"], waited))
+    return {role: _seconds(held) for role, held in written.items()}
+
+
+def _seconds(steps: Sequence[tuple[int, Mapping[str, float]]]) -> float | None:
+    """For tokens of several steps, each with the seconds and tokens that were timed in it."""
+    timed = [waited for _, waited in steps if waited]
+    if not timed:
+        return None
+    overall = sum(each["seconds"] for each in timed) / sum(each["tokens"] for each in timed)
+    return sum(tokens * (waited["seconds"] / waited["tokens"] if waited else overall) for tokens, waited in steps)
 
 
 def _own(work: Work, role: str) -> bool:
