@@ -141,7 +141,8 @@ class Stream:
     def _arrive(self, request: Request, arrived: Arrived, number: int, paid: Completion | None) -> None:
         self.meter.spent(0 if number else _prompt_tokens(request), request.sampling.max_tokens, paid)
         self.fresh.append(arrived)
-        if len(self.fresh) >= self.flush_at:
+        # Behind the last call nothing more can come that would share the commit.
+        if len(self.fresh) >= self.flush_at or not (self.asked or self.offered):
             self.flush()
         elif len(self.fresh) == 1:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
