@@ -57,7 +57,7 @@ class Board(Fields):
     rates: tuple[float, ...] = (0.5, 1.0, 2.0)
     """What every learning rate of a method's binding is multiplied with; the best on ``validation`` is taken."""
     validation: Source
-    """Problems that rates are chosen on; none of them is in the benchmarks."""
+    """Problems that rates are chosen on; those that are in the benchmarks too should be few."""
     problems: Source | None = None
     """What every method learns from; without it, what its own binding names."""
     benchmarks: dict[str, Source] = {}
