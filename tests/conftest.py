@@ -40,6 +40,8 @@ class Toy:
     binding: Path
     problems: Path
     script: Path
+    validation: Path
+    """Problems that are not in the benchmark, which is made of ``problems``."""
 
     def command(self, out: Path, *more: str) -> list[str]:
         """Arguments of ``stillwise run`` for this toy."""
@@ -56,6 +58,8 @@ def toy(tmp_path: Path) -> Toy:
     rows = [{"question": q, "answer": str(n), "level": level} for q, n, level in questions]
     answers = [{"question": q, "answer": f"The answer is \\boxed{{{n + (n == 7)}}}."} for q, n, _ in questions]
     problems, script = _jsonl(folder / "problems.jsonl", rows), _jsonl(folder / "teacher.jsonl", answers)
+    others = [{"question": f"What is {a} + 9?", "answer": str(a + 9), "level": 1} for a in range(1, 9)]
+    validation = _jsonl(folder / "validation.jsonl", others)
     recipe, binding = folder / "toy.yaml", folder / "bound.yaml"
     recipe.write_text(RECIPE)
     binding.write_text(
@@ -63,7 +67,7 @@ def toy(tmp_path: Path) -> Toy:
         f"problems: {{kind: file, path: '{problems}'}}\n"
         f"benchmarks: {{same: {{source: {{kind: file, path: '{problems}'}}}}}}\n"
     )
-    return Toy(folder, recipe, binding, problems, script)
+    return Toy(folder, recipe, binding, problems, script, validation)
 
 
 def _jsonl(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:

@@ -18,6 +18,7 @@ PARTS = PartTable(
     decontaminate_meaning="meaning.DecontaminateMeaning",
     resample="resample.Resample",
     per_level="per_level.PerLevel",
+    without="without.Without",
     recorded="recorded.Recorded",
     recorded_problems="recorded.RecordedProblems",
     distinct="distinct.Distinct",

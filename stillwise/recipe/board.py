@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 from stillwise.arrows import Source
 from stillwise.errors import UserError, nearest
 from stillwise.parts import Fields, builtin_catalogue, inputs_of
+from stillwise.problems.without import Without
 from stillwise.recipe.cost import STUDENT
 from stillwise.recipe.faults import read_document
 from stillwise.recipe.load import Loaded, Override, find_binding, find_recipe, load
@@ -57,7 +58,7 @@ class Board(Fields):
     rates: tuple[float, ...] = (0.5, 1.0, 2.0)
     """What every learning rate of a method's binding is multiplied with; the best on ``validation`` is taken."""
     validation: Source
-    """Problems that rates are chosen on; those that are in the benchmarks too should be few."""
+    """Problems that rates are chosen on; those that are in the benchmarks too are left out."""
     problems: Source | None = None
     """What every method learns from; without it, what its own binding names."""
     benchmarks: dict[str, Source] = {}
@@ -181,11 +182,15 @@ class Contest:
     def _measured(self, loaded: Loaded, seed: int, validation: Source | None = None) -> Result:
         seeds = Seeds(run=0, by_arrow=dict.fromkeys(SEEDED, seed))
         options = replace(self.options, seeds=seeds, publish=False)
-        measured = {"validation": validation} if validation else self.board.benchmarks
+        measured = {"validation": self._unseen(validation, loaded)} if validation else self.board.benchmarks
         if measured or self.board.problems:
             # With problems on the command line, a binding's own benchmarks are not measured on.
             options = replace(options, problems=self.board.problems or loaded.binding.problems, benchmarks=measured)
         return run(loaded, options)
+
+    def _unseen(self, validation: Source, loaded: Loaded) -> Source:
+        own = [spec.source for spec in loaded.binding.benchmarks.values()]
+        return Without(of=validation, seen=tuple(self.board.benchmarks.values()) or tuple(own))
 
 
 def _last_evaluation(result: Result) -> Mapping[str, Any]:

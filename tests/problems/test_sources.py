@@ -21,6 +21,7 @@ from stillwise.problems.file import File
 from stillwise.problems.gym import Gym, Micro
 from stillwise.problems.hub import Hub
 from stillwise.problems.resolve import resolve
+from stillwise.problems.without import Without
 from stillwise.records import AnswerKind, Failure, Outcome, Problem, Trace
 from stillwise.verify.dispatch import ByAnswerKind
 
@@ -257,3 +258,19 @@ def test_resolve(spec: str, source: Source) -> None:
 def test_resolve_refuses(spec: str) -> None:
     with pytest.raises(UserError, match="it takes PATH"):
         resolve(spec)
+
+
+def test_without_leaves_out_what_others_ask(tmp_path: Path) -> None:
+    rows = [{"question": f"What is {n} + 1?", "answer": str(n + 1)} for n in range(4)]
+    own = File(path=lines(tmp_path / "own.jsonl", *rows, {"question": "no answer"}))
+    # Other white space and another form of the answer do not make another question.
+    other = File(
+        path=lines(
+            tmp_path / "other.jsonl", {"question": "What is  2 + 1? ", "answer": "3.0"}, {"question": "Else?", "answer": "1"}
+        )
+    )
+    left = Without(of=own, seen=(other,))
+    assert [one.question for one in problems(left)] == ["What is 0 + 1?", "What is 1 + 1?", "What is 3 + 1?"]
+    assert reasons(left) == {**reasons(own), "held_elsewhere": 1}
+    with pytest.raises(UserError, match="all 4 problems"):
+        problems(Without(of=own, seen=(other, own)))

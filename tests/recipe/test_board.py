@@ -22,7 +22,7 @@ binding: {toy.binding}
 reference: Plain
 seeds: 2
 rates: [1, 4]
-validation: {{kind: file, path: '{toy.problems}'}}
+validation: {{kind: file, path: '{toy.validation}'}}
 set: {{evaluate.samples: 1, train.epochs: 4, train.batch_tokens: 128}}
 methods:
   Plain: {{recipe: {toy.recipe}}}
@@ -71,9 +71,12 @@ def test_methods_meet_the_references_cost(toy: Toy, tmp_path: Path) -> None:
 
 def test_recipes_are_compared_by_name(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe, out = str(toy.recipe), str(tmp_path / "out")
-    asked = ["compare", "--recipes", recipe, "--binding", str(toy.binding), "--validation", str(toy.problems), "--out", out]
+    asked = ["compare", "--recipes", recipe, "--binding", str(toy.binding), "--validation", str(toy.validation), "--out", out]
     assert main([*asked, "--seeds", "1", "--threads", "1", "--quiet"]) == 0
     assert "**toy**" in capsys.readouterr().out
     assert main(["compare", "--recipes", recipe]) == 2
     assert "--out" in capsys.readouterr().err
     assert main(["compare"]) == 2
+    seen = [str(toy.problems) if one == str(toy.validation) else one for one in asked]
+    assert main([*seen, "--seeds", "1", "--threads", "1", "--quiet"]) == 2
+    assert "8 problems are in the benchmarks too" in capsys.readouterr().err

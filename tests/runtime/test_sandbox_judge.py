@@ -80,7 +80,8 @@ ATTACKS = {
     ),
     "kills all others": (
         "import os\nfor pid in [*range(1, 64), -1]:\n    if pid != os.getpid():\n        try: os.kill(pid, 9)\n"
-        "        except OSError: pass\ndef f(x): return x + 1"
+        # Killing the judge costs the program its verdict; in the instant before the judge gives up its rights it cannot.
+        "        except OSError: pass\ndef f(x): return x"
     ),
     "floods the judge": "def f(x): return [[0] * 1000] * 10 ** 4 * 3",
     "returns a knot": "def f(x):\n    a = []\n    a.append(a)\n    return a",
