@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,10 @@ SIZES = {
     "probe.max_prefixes": 2,
 }
 """Toy sizes; everything else is as the recipe's own binding to the embedded world says."""
-OFTEN_WRONG: dict[str, dict[str, Any]] = {
-    "redi": {"sample.temperature": 1.5},
+BOTH: dict[str, Any] = {"cots.temperatures": [0.6], "cots.max_tokens": 384, "attempts.tries": 1, "attempts.max_tokens": 128}
+FEWER: dict[str, Any] = {"cots.temperatures": [1.0], "cots.max_tokens": 512}
+OWN_SIZES: dict[str, dict[str, Any]] = {
+    "redi": {"sample.temperature": 1.5, "sample.max_tokens": 384},
     # After one pass over fifteen thoughts nobody but their author can finish them.
     "efficient-long-cot": {"pruned.by": "reasoner"},
     "orpo-distill": {"sample.max_tokens": 256, "sample.tries": 1, "rounds.times": 2},
@@ -52,6 +55,12 @@ OFTEN_WRONG: dict[str, dict[str, Any]] = {
         "distilled.max_tokens": 48,
         "distilled.rewards": ["formatted", {"kind": "overlong", "limit": 48, "buffer": 40}],
     },
+    "grpo-both": {"attempts.tries": 1, "attempts.max_tokens": 96, "distilled.group_size": 4, "distilled.max_tokens": 64},
+    "thoughtx": BOTH,
+    "thoughty": BOTH,
+    "slow_thinking": FEWER,
+    "slow_thinking_iterative": FEWER,
+    "raw_cots": FEWER,
     "limo": {"sample.max_tokens": 256, "screened.tries": 1, "screened.max_tokens": 96, "think.tries": 1},
     "mentor-kd": {"sample.max_tokens": 256, "sample.tries": 1},
     "socratic-cot": {"sample.tries": 1},
@@ -70,7 +79,9 @@ what a recipe asks for many times."""
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One run folder for all recipes: what two recipes have in common is made once."""
+    """One run folder for all recipes, and libraries that are in: what recipes have in common is made once."""
+    for library in ("torch", "transformers.trainer"):
+        importlib.import_module(library)
     return tmp_path_factory.mktemp("recipes")
 
 
@@ -87,7 +98,7 @@ def toy(folder: Path, name: str) -> str:
 @pytest.mark.parametrize("name", known_recipes())
 def test_runs_end_to_end(shared: Path, name: str) -> None:
     trains = "train" in {step.arrow for step in Recipe.load(name).loaded.method.steps}
-    recipe = Recipe.load(name, binding=toy(shared, name), set=OFTEN_WRONG.get(name, {}) if trains else {"sample.tries": 1})
+    recipe = Recipe.load(name, binding=toy(shared, name), set=OWN_SIZES.get(name, {}) if trains else {"sample.tries": 1})
     result = recipe.run(shared / "run", threads=1, progress="quiet")
     trained = [step.name for step in recipe.loaded.method.steps if step.arrow == "train"]
     assert set(result.metrics["training"]) == set(trained)
