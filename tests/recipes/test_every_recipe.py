@@ -32,15 +32,15 @@ SIZES = {
     "evaluate.max_tokens": 64,
     "evaluate.samples": 1,
     "probe.paradigm": {"kind": "instruct", "instruction": ""},
-    "probe.max_tokens": 64,
-    "probe.max_context_tokens": 1024,
+    "probe.max_tokens": 48,
+    "probe.max_context_tokens": 640,
     "probe.max_prefixes": 2,
 }
 """Toy sizes; everything else is as the recipe's own binding to the embedded world says."""
 BOTH: dict[str, Any] = {"cots.temperatures": [0.6], "cots.max_tokens": 384, "attempts.tries": 1, "attempts.max_tokens": 128}
 FEWER: dict[str, Any] = {"cots.temperatures": [1.0], "cots.max_tokens": 512}
 OWN_SIZES: dict[str, dict[str, Any]] = {
-    "redi": {"sample.temperature": 1.5, "sample.max_tokens": 384},
+    "redi": {"sample.temperature": 1.5, "sample.max_tokens": 256},
     # After one pass over fifteen thoughts nobody but their author can finish them.
     "efficient-long-cot": {"pruned.by": "reasoner"},
     "orpo-distill": {"sample.max_tokens": 256, "sample.tries": 1, "rounds.times": 2},
@@ -55,7 +55,12 @@ OWN_SIZES: dict[str, dict[str, Any]] = {
         "distilled.max_tokens": 48,
         "distilled.rewards": ["formatted", {"kind": "overlong", "limit": 48, "buffer": 40}],
     },
-    "grpo-both": {"attempts.tries": 1, "attempts.max_tokens": 96, "distilled.group_size": 4, "distilled.max_tokens": 64},
+    "grpo-both": {
+        "attempts.tries": 1,
+        "attempts.max_tokens": 64,
+        "distilled.group_size": 3,
+        "distilled.max_tokens": 64,
+    },
     "thoughtx": BOTH,
     "thoughty": BOTH,
     "slow_thinking": FEWER,
@@ -80,7 +85,7 @@ what a recipe asks for many times."""
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One run folder for all recipes, and libraries that are in: what recipes have in common is made once."""
-    for library in ("torch", "transformers.trainer"):
+    for library in ("torch", "transformers.trainer", "reasoning_gym"):
         importlib.import_module(library)
     return tmp_path_factory.mktemp("recipes")
 
