@@ -159,6 +159,9 @@ class HttpModel:
                 loop.call_soon_threadsafe(pool.pump)
             if stream.error is not None and not stream.came:
                 raise stream.error
+        # The loop's thread may have stopped the stream since the last look.
+        if stream.error is not None:
+            raise stream.error
 
     def _fill(self, stream: Stream, feed: Feed, pool: Pool, loop: asyncio.AbstractEventLoop) -> bool:
         """Offer more where little is left; whether the requests paused before there was enough."""

@@ -14,6 +14,7 @@ from stillwise.arrows import Ask, Ban, Completion, Request
 from stillwise.errors import UserError
 from stillwise.models.bans import banned_words_in
 from stillwise.models.http import HttpModel
+from stillwise.models.http_stream import Stream
 from stillwise.models.model import FreeMeter, keep_nothing
 from stillwise.records import THINK_CLOSE, THINK_OPEN, Finish, Sampling
 from tests.models.serving import Scripted, model_of, requests, serving, start
@@ -108,6 +109,21 @@ def test_no_think_is_continued_and_its_answer_lands_after_the_thought(server: Sc
     assert THINK_OPEN not in answer.text
     assert THINK_CLOSE not in answer.text
     assert answer.text.endswith("}.")
+
+
+def test_an_error_between_two_looks_at_the_stream_is_not_lost(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = vars(Stream)["over"].fget
+
+    def late(stream: Stream) -> bool:
+        until = time.monotonic() + 30
+        while stream.error is None and time.monotonic() < until:
+            time.sleep(0.01)
+        return bool(look(stream))
+
+    monkeypatch.setattr(Stream, "over", property(late))
+    server.become(dialect="plain")
+    with model_of(server) as model, pytest.raises(UserError, match="cannot continue a prefilled answer"):
+        model.generate([Request(ask=Ask(user="2+2?", prefill=NO_THOUGHT))])
 
 
 @pytest.mark.parametrize("dialect", ["plain", "strict", "deaf"])
