@@ -31,6 +31,8 @@ from stillwise.runtime.files import write_json
 from stillwise.runtime.tables import Judged, Scored
 
 STEP = "import"
+SOURCE_SCORE = "source_score"
+"""Whether the source holds a trace right: 1 or 0, or what it says between."""
 Pairs = Sequence[tuple[Problem, Trace]]
 _NOTHING = ("", "-")
 """OpenCodeReasoning writes a dash for questions that it may not print."""
@@ -44,7 +46,7 @@ class Imported:
     problems: dict[str, Problem] = field(default_factory=dict)
     traces: list[Trace] = field(default_factory=list)
     scores: list[Scored] = field(default_factory=list)
-    """The source's own scores, named ``source_score``."""
+    """The source's own scores: whether it holds a trace right, named ``source_score``, and its marks under their own names."""
     failures: list[Failure] = field(default_factory=list)
 
 
@@ -113,7 +115,7 @@ def _add(imported: Imported, seen: set[str], row: Row, item: str, path: Path, pa
                 Scored(trace_id=trace.id, score=Score(name=name, value=level, detail=f"{path.name}: {judge}"))
             )
         if (value := _number(sample.score)) is not None:
-            imported.scores.append(Scored(trace_id=trace.id, score=Score(name="source_score", value=value, detail=path.name)))
+            imported.scores.append(Scored(trace_id=trace.id, score=Score(name=SOURCE_SCORE, value=value, detail=path.name)))
 
 
 def problem_of(row: Row, sample: Sample, source: str) -> Problem | None:
@@ -203,7 +205,9 @@ def summarise(
 def _paradigm(imported: Imported, judged: Sequence[Judged], mode: str) -> Iterator[tuple[str, Any]]:
     ids = {trace.id for trace in imported.traces if trace.paradigm == mode}
     yield "traces", len(ids)
-    scores = {held.trace_id: held.score.value or 0.0 for held in imported.scores if held.trace_id in ids}
+    # Marks for verbosity and difficulty stand in the same table, and say nothing about what is right.
+    own = [held for held in imported.scores if held.trace_id in ids and held.score.name == SOURCE_SCORE]
+    scores = {held.trace_id: held.score.value for held in own if held.score.value is not None}
     yield "mean_source_score", sum(scores.values()) / len(scores) if scores else None
     verdicts = {held.trace_id: held.verdict for held in judged if held.trace_id in ids}
     yield "verdicts", dict(sorted(Counter(verdict.outcome.value for verdict in verdicts.values()).items()))

@@ -32,6 +32,8 @@ PROBE = 0.1
 NEAR, TRIES = 0.05, 4
 """Within so much of the reference's cost; rounded steps and a policy's longer answers can take another try."""
 LEAST, MOST = 0.02, 50.0
+MEASURES = ("samples", "temperature", "top_p", "max_tokens")
+"""Of evaluations: what the reference's last one decides for every method's."""
 MICRO = "micro"
 UNTRAINED = "Undistilled"
 """The row of the student that every method starts from."""
@@ -215,13 +217,29 @@ def _loaded(board: Board, method: Contestant, length: float, rate: float) -> Loa
     peaks = {step.name.partition("/")[0]: getattr(step.part, "learning_rate") for step in trained}  # noqa: B009
     rates = [Override(f"{name}.learning_rate", peak * rate, "board") for name, peak in peaks.items()]
     lengths = [Override(f"{name}.length", length, "board") for name in peaks]
-    return load(path, binding, [*own, *rates, *lengths])
+    return load(path, binding, [*own, *rates, *lengths, *_measures(board, plain.method)])
+
+
+def _measures(board: Board, method: Method) -> list[Override]:
+    """The method's last evaluation as the reference's is made: papers differ in it, and greedy answers are not sampled ones."""
+    reference = board.methods[board.reference]
+    path = find_recipe(reference.recipe)
+    own = [Override(key, value, "board") for key, value in {**board.set, **reference.set}.items()]
+    found = _last_evaluate(load(path, find_binding(path.stem, board.binding), own).method)
+    mine = _last_evaluate(method)
+    if found is None or mine is None:
+        return []
+    return [Override(f"{mine.name}.{name}", getattr(found.part, name), "board") for name in MEASURES]
+
+
+def _last_evaluate(method: Method) -> Step | None:
+    return next((step for step in reversed(method.steps) if step.arrow == "evaluate"), None)
 
 
 def _measured_once(loaded: Loaded) -> Loaded:
     """The recipe without evaluations that nothing depends on, but the last."""
     steps = loaded.method.steps
-    last = [step.name for step in steps if step.arrow == "evaluate"][-1:]
+    last = {step.name for step in [_last_evaluate(loaded.method)] if step}
     read = {name for step in steps for name in (*step.reads, *inputs_of(step.part))}
     kept = tuple(step for step in steps if step.arrow != "evaluate" or step.name in last or step.name in read)
     return replace(loaded, method=loaded.method.model_copy(update={"steps": kept}))

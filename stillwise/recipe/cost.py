@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from stillwise.parts import inputs_of
 from stillwise.recipe.roles import local_folder
 from stillwise.recipe.work import Work
 from stillwise.runtime.counted import Tally
@@ -25,7 +26,7 @@ def spent(tally: Tally | None) -> dict[str, Any]:
 
 
 def cost_section(work: Work) -> dict[str, Any]:
-    """Operations and tokens of every step but evaluations, as if each had been made for this run alone.
+    """Operations and tokens of every step but evaluations that nothing reads, as if each had been made for this run alone.
 
     ``training``: what the trainers computed, rollouts, references and teachers' signals included. ``auxiliary``: what the
     student and models trained on the way answered or scored in other steps. ``teachers``: answers and tokens of other roles.
@@ -73,8 +74,11 @@ def _trained(work: Work, step: str) -> float:
 
 
 def _asked_by_step(work: Work) -> Iterator[tuple[str, str, Mapping[str, int]]]:
-    for step in work.loaded.method.steps:
-        if step.arrow != "evaluate" and step.name in work.outputs:
+    steps = work.loaded.method.steps
+    # An evaluation that a step reads (a pupil's, by which a teacher is chosen) is part of the method.
+    read = {name for step in steps for name in (*step.reads, *inputs_of(step.part))}
+    for step in steps:
+        if (step.arrow != "evaluate" or step.name in read) and step.name in work.outputs:
             for role, asked in work.outputs[step.name].facts.get(ASKED, {}).items():
                 yield step.name, role, asked
 

@@ -14,7 +14,7 @@ from stillwise.parts import inputs_of, plain, scores_of
 from stillwise.recipe.load import Loaded
 from stillwise.recipe.roles import OpenModel, identity, local_folder
 from stillwise.recipe.schema import Step
-from stillwise.records import Failure, Outcome, Problem, Score, Trace, Verdict, derive_seed, digest, digest_of_rows
+from stillwise.records import Failure, Finish, Outcome, Problem, Score, Trace, Verdict, derive_seed, digest, digest_of_rows
 from stillwise.runtime import tables
 from stillwise.runtime.caller import JournalledCaller
 from stillwise.runtime.counted import Counted, Tally
@@ -87,27 +87,25 @@ class Work:
         """What of a role's model enters a fingerprint."""
         return self.trained.get(role) or identity(self.roles[role])
 
-    def caller(self, step: str, role: str) -> Caller:
-        """Journalled access to a role's model, or to those that a composed role answers with."""
+    def caller(self, step: str, role: str, tally: Tally) -> Caller:
+        """Journalled access to a role's model, or to those that a composed role answers with: these are what is counted."""
         if made := self.composed.get(role):
-            inner = {name: self.caller(step, name) for name in made.roles}
+            inner = {name: self.caller(step, name, tally) for name in made.roles}
             return cast(Composer, made.part).compose(inner, self.outputs[role].facts["measured"])
         opener = OpenModel(self.roles[role], self.threads)
-        return JournalledCaller(step=step, opener=opener, executor=self.executor, journal=self.journal, purse=self.purse)
+        model = JournalledCaller(step=step, opener=opener, executor=self.executor, journal=self.journal, purse=self.purse)
+        tally.waits.setdefault(role, []).append(model.waited)
+        return Counted(model, role, tally)
 
     def tools(self, step: Step, path: str | None = None) -> Tools:
         """What a step's part may use; ``path`` is the seed path where one step works several times."""
         name = path or step.name
         tally = self.tallies.setdefault(step.name, Tally())
         known = [role for role in step.roles if role in self.roles or role in self.composed]
-        callers = {role: Counted(self.caller(name, role), role, tally) for role in known}
-        for role, caller in callers.items():
-            if isinstance(caller.inner, JournalledCaller):
-                tally.waits.setdefault(role, []).append(caller.inner.waited)
         return Tools(
             step=name,
             seed=self.seeds.of(step),
-            callers=callers,
+            callers={role: self.caller(name, role, tally) for role in known},
             graders=self.graders,
             progress=self.progress,
             folders=self._folders(step) if step.arrow in ("train", "score", "evaluate") else {},
@@ -208,18 +206,19 @@ class Work:
         """The narrow columns of an output."""
         levels = {problem.id: problem.level for problem in self.every_problem}
         outcomes = self.outcomes(output)
-        narrow = self.narrow(output, "problem_id", "num_tokens", "sample_index")
+        narrow = self.narrow(output, "problem_id", "num_tokens", "sample_index", "finish")
         return [
             Row(
                 trace_id=name,
                 problem_id=problem,
                 output=output,
                 level=levels.get(problem),
-                outcome=outcomes.get(name),
+                # That a trace was cut off needs no verifier.
+                outcome=outcomes.get(name) or (Outcome.TRUNCATED.value if finish == Finish.LENGTH.value else None),
                 num_tokens=num_tokens,
                 sample_index=sample_index,
             )
-            for name, problem, num_tokens, sample_index in narrow
+            for name, problem, num_tokens, sample_index, finish in narrow
         ]
 
     def outcomes(self, output: str) -> dict[str, str]:

@@ -107,8 +107,8 @@ class FitDifficulty(Rewriter, Fitting):
         labels = labelled(self, pairs, tools)
         out: list[Trace | Failure] = [trace for _, trace in pairs]
         for place, label in enumerate(labels):
-            if label is None:
-                out[place] = _failed(tools, pairs[place][1], "undecided_difficulty")
+            if label not in _EDITS:
+                out[place] = _settled(tools, pairs[place][1], label)
         todo = [place for place, label in enumerate(labels) if label in _EDITS]
         asks = [_ask(self, pairs[place], _EDITS[labels[place] or EASY][0]) for place in todo]
         answers = asked(self, [pairs[place] for place in todo], asks, "rewrite", tools)
@@ -144,7 +144,9 @@ class CritiqueRethink(Rewriter, Fitting):
             again = labelled(self, [current[place] for place in opened], tools)
             for place, label in zip(opened, again, strict=True):
                 labels[place] = label
-        return [_settled(tools, trace, label) for (_, trace), label in zip(current, labels, strict=True)]
+        # Whatever stood between them, a trace's parent is the one that came in: that one is stored.
+        ends = [new if new is old else replace(new, parent=old.id) for (_, old), (_, new) in zip(pairs, current, strict=True)]
+        return [_settled(tools, trace, label) for trace, label in zip(ends, labels, strict=True)]
 
     def _round(self, pairs: Sequence[Pair], number: int, tools: Tools) -> list[Trace]:
         critiques = asked(self, pairs, [_ask(self, pair, "critique") for pair in pairs], f"critique/{number}", tools)
@@ -162,7 +164,8 @@ class CritiqueRethink(Rewriter, Fitting):
 
 def _settled(tools: Tools, trace: Trace, label: float | None) -> Trace | Failure:
     if label == MEDIUM:
-        return trace
+        # Whoever learnt it would learn to stop in the middle.
+        return _failed(tools, trace, "truncated") if trace.finish is Finish.LENGTH else trace
     return _failed(tools, trace, "undecided_difficulty" if label is None else "never_medium")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -53,13 +53,26 @@ def schema(**properties: Mapping[str, Any]) -> str:
     return json.dumps(shape, sort_keys=True)
 
 
+class _SaidTwice(ValueError):
+    """An object has two values under one key."""
+
+
+def _said_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _SaidTwice
+    return found
+
+
 def only_object(text: str) -> Mapping[str, Any] | None:
-    """The one JSON object that a text holds; None where there is none, or more than one."""
+    """The one JSON object that a text holds; None where there is none, more than one, or one that says a thing twice."""
     found: list[Mapping[str, Any]] = []
-    decoder, place = json.JSONDecoder(), text.find("{")
+    decoder, place = json.JSONDecoder(object_pairs_hook=_said_once), text.find("{")
     while place >= 0:
         try:
             value, end = decoder.raw_decode(text, place)
+        except _SaidTwice:
+            return None
         except (ValueError, RecursionError):
             end = place + 1
         else:

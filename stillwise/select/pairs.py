@@ -92,9 +92,11 @@ class CogPO(Pairer):
 
     def _of_problem(self, held: Sequence[Contender]) -> list[Pair] | str:
         originals = {c.trace_id: c for c in held if c.output == self.original}
-        rewritings = [c for c in held if c.output == self.rewritten and c.outcome == Outcome.CORRECT]
+        # A medium trace came back as it was: it is nobody's rewriting.
+        changed = [c for c in held if c.output == self.rewritten and c.trace_id not in originals]
+        rewritings = [c for c in changed if c.outcome == Outcome.CORRECT]
         wrong = [c for c in held if c.outcome == Outcome.INCORRECT and c.output in (self.original, self.rewritten)]
-        rewritten_ids = {c.parent for c in held if c.output == self.rewritten}
+        rewritten_ids = {c.parent for c in changed}
         unsuitable = [c for name, c in originals.items() if name in rewritten_ids and c.outcome == Outcome.CORRECT]
         small = [(c, own) for c in rewritings if (own := originals.get(c.parent or "")) and own.outcome == Outcome.CORRECT]
         found: list[Pair] = []

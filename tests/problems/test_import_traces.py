@@ -13,7 +13,7 @@ import pytest
 from stillwise.errors import UserError
 from stillwise.problems.import_traces import import_files, read_traces
 from stillwise.problems.trace_shapes import samples_of, untagged
-from stillwise.records import Failure, Finish, Outcome, Problem, Trace
+from stillwise.records import Failure, Finish, Outcome, Problem, Trace, Verdict
 from stillwise.runtime import tables
 from stillwise.runtime.graders import GraderPool
 from stillwise.runtime.tables import Judged, Scored
@@ -163,16 +163,20 @@ def test_failures_are_stored(write: Callable[..., Path], tmp_path: Path) -> None
     assert [f.reason for f in tables.read(tmp_path / "out" / "failures.parquet", Failure)] == ["no_trace"]
 
 
-def test_omnithought_keeps_teachers_and_scores(write: Callable[..., Path]) -> None:
+def test_omnithought_keeps_teachers_and_scores(write: Callable[..., Path], tmp_path: Path) -> None:
     def response(teacher: str, rv: object, cd: object) -> dict[str, object]:
         return {"full_response": f"{teacher} {FULL}", "teacher": teacher, "Reasoning_Verbosity": rv, "Cognitive_Difficulty": cd}
 
     held = [response("DeepSeek-R1", {"level": 4, "judge": "QwQ"}, {"level": 3}), response("QwQ-32B", 7, None)]
-    imported = read_traces([write({"question": ASK, "answer": "2", "reasoning": held})])
+    file = write({"question": ASK, "answer": "2", "reasoning": held})
+    imported = read_traces([file])
     assert [trace.model for trace in imported.traces] == ["DeepSeek-R1", "QwQ-32B"]
     found = [(held.score.name, held.score.value) for held in imported.scores]
     assert found == [("verbosity", 4.0), ("cognitive_difficulty", 3.0), ("verbosity", 7.0)]
     assert imported.scores[0].score.detail == "traces.jsonl: QwQ"
+    right = import_files([file], tmp_path / "out", verify=lambda pairs: [Verdict(outcome=Outcome.CORRECT) for _ in pairs])
+    [counts] = right["by_paradigm"].values()
+    assert (counts["mean_source_score"], counts["agrees_with_source"]) == (None, None), "marks say nothing about what is right"
 
 
 def test_s1k_has_a_sample_for_each_teacher(write: Callable[..., Path]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from stillwise.cli import main
 from stillwise.errors import RecipeError
 from stillwise.evaluate.board import holm
-from stillwise.recipe.board import read_board
+from stillwise.recipe.board import MEASURES, _loaded, read_board
 from stillwise.recipe.study import run_study
 from tests.conftest import Toy
 
@@ -46,6 +46,13 @@ def test_faults_are_told_all_at_once(toy: Toy) -> None:
     assert "rates" in str(found.value)
     with pytest.raises(RecipeError, match="'Plain'"):
         read_board(board(toy, **{"reference: Plain": "reference: Plane"}))
+
+
+def test_every_method_is_measured_as_the_reference_is(toy: Toy) -> None:
+    found = read_board(board(toy, **{"train.epochs: 8": "train.epochs: 8, evaluate.temperature: 0.0, evaluate.samples: 3"}))
+    parts = [_loaded(found, method, 1.0, 1.0).method.steps[-1].part for method in found.methods.values()]
+    first, second = ([getattr(part, name) for name in MEASURES] for part in parts)
+    assert first == second == [1, 0.6, 0.95, 24]
 
 
 def test_methods_meet_the_references_cost(toy: Toy, tmp_path: Path) -> None:

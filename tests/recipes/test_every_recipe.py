@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from stillwise.recipe.api import Recipe
-from stillwise.recipe.board import is_board, read_board
+from stillwise.recipe.board import MEASURES, is_board, read_board
 from stillwise.recipe.load import find_binding, known_recipes, recipe_folder
 from stillwise.recipe.scales import loaded_scale, read_scales
 from stillwise.recipe.study import is_of_scales, read_study
-from tests.recipes.properties import PROPERTIES
+from tests.recipes.properties import PROPERTIES, traces
 
 PROBLEMS = {
     "problems": {"kind": "micro", "family": "chain_sum", "per_level": 3},
@@ -116,10 +116,28 @@ def test_runs_end_to_end(shared: Path, name: str) -> None:
         PROPERTIES[name](shared / "run")
 
 
+def test_a_chosen_teacher_is_paid_by_its_own_name(shared: Path) -> None:
+    """DED: trials and the winner's traces are answers of teachers, whatever the role is called that they came through."""
+    recipe = Recipe.load("ded", binding=toy(shared, "ded"), set=OWN_SIZES["ded"])
+    cost = recipe.run(shared / "run", threads=1, progress="quiet", publish=False).metrics["cost"]
+    seen = [trace for step in ("trial_a", "trial_b", "think") for trace in traces(shared / "run", step).values()]
+    assert set(cost["teachers"]) == {"reasoner", "rival"}
+    assert sum(held["written"] for held in cost["teachers"].values()) >= sum(trace.num_tokens or 0 for trace in seen) > 0
+
+
 @pytest.mark.parametrize("name", known_recipes())
 def test_checks_and_plans_under_every_binding(name: str) -> None:
     for binding in ("micro", "paper"):
         assert Recipe.load(name, binding=binding).plan().requests > 0
+
+
+@pytest.mark.parametrize("name", known_recipes())
+def test_what_is_compared_is_measured_alike(name: str) -> None:
+    """Before and after training: greedy answers are better than sampled ones, whatever was learnt."""
+    for binding in ("micro", "paper"):
+        steps = Recipe.load(name, binding=binding).loaded.method.steps
+        found = {tuple(getattr(s.part, field) for field in MEASURES[1:]) for s in steps if s.arrow == "evaluate"}
+        assert len(found) <= 1, found
 
 
 @pytest.mark.parametrize("path", sorted((recipe_folder() / "studies").glob("*.yaml")), ids=lambda p: p.stem)

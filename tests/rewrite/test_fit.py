@@ -10,7 +10,7 @@ from stillwise.arrows import Request
 from stillwise.models.direct import Direct
 from stillwise.models.scripted import ScriptedModel
 from stillwise.parts import walk_parts
-from stillwise.records import AnswerKind, Failure, Outcome, Problem, Score, Trace, thinking_spans
+from stillwise.records import AnswerKind, Failure, Finish, Outcome, Problem, Score, Trace, thinking_spans
 from stillwise.rewrite.fit import CritiqueRethink, FitDifficulty
 from stillwise.score.judged import Judged
 from tests.asking import scripted, tools_for
@@ -137,6 +137,7 @@ def test_rounds_go_on_until_medium() -> None:
     assert isinstance(new, Trace)
     assert "now medium" in new.text
     assert new.edit == "rethought"
+    assert new.parent == "h", "the trace that is stored, not one between the rounds"
     critiques = [request.ask.user for request in model.model.requests if "<critique>" in request.ask.user]
     assert len(critiques) == 2
     assert "too many leaps" in critiques[0]
@@ -156,6 +157,14 @@ def test_medium_traces_cost_no_round() -> None:
     source = trace("m", "medium")
     assert CritiqueRethink().rewrite(PROBLEM, source, tools_for(reasoner=model)) is source
     assert len(model.model.requests) == 1
+
+
+@pytest.mark.parametrize("part", [FitDifficulty(), CritiqueRethink()])
+def test_a_medium_trace_that_was_cut_off_is_dropped_as_truncated(part: FitDifficulty | CritiqueRethink) -> None:
+    cut = replace(trace("m", "medium"), finish=Finish.LENGTH)
+    out = part.rewrite(PROBLEM, cut, tools_for(reasoner=teacher()))
+    assert isinstance(out, Failure)
+    assert out.reason == "truncated"
 
 
 def test_labels_of_an_earlier_step_are_not_asked_for_again() -> None:

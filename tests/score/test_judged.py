@@ -36,6 +36,8 @@ def queue(*answers: str) -> Direct[ScriptedModel]:
     ("answer", "mark"),
     [
         ('{"score": 7}', 7),
+        ('{"score": 3, "score": 9}', None),
+        ('{"why": {"score": 1}, "why": 2, "score": 4}', None),
         ('It is long.\n{"score": 0}', 0),
         ('<think>\nperhaps {"score": 3}\n</think>\n{"score": 4}', 4),
         ('{"reason": "steps", "score": 9}', 9),

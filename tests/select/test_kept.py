@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
 from stillwise.arrows import Row
+from stillwise.recipe.work import Work
 from stillwise.select.kept import AllCorrect
 
 
@@ -32,3 +36,15 @@ def test_right_traces_go_on_and_unverified_ones_where_asked(unverified: str, mor
 def test_the_first_samples_are_kept_for_each_output() -> None:
     kept, _ = AllCorrect(per_problem=1).select(ROWS[::-1])
     assert {r.trace_id for r in kept} == {"cots/p/0", "fitted/p/3"}
+
+
+def test_what_was_cut_off_is_truncated_though_nobody_verified_it() -> None:
+    columns = {"whole": "stop", "cut": "length", "right": "stop"}
+    work = SimpleNamespace(
+        every_problem=[],
+        outcomes=lambda output: {"right": "correct"},
+        narrow=lambda output, *names: ((trace, "q", 7, 0, finish) for trace, finish in columns.items()),
+    )
+    rows = Work.rows(cast(Work, work), "fitted")
+    assert {row.trace_id: row.outcome for row in rows} == {"whole": None, "cut": "truncated", "right": "correct"}
+    assert [row.trace_id for row in AllCorrect(unverified="take").select(rows)[0]] == ["whole", "right"]

@@ -83,6 +83,12 @@ def test_cogpo_pairs_of_three_gaps() -> None:
     assert all(p.margin > 0 for p in pairs)
 
 
+def test_cogpo_takes_no_trace_that_came_back_unchanged_for_a_rewriting() -> None:
+    part = CogPO(original="think", rewritten="rewritten")
+    held = [made("medium"), made("wrong", "incorrect"), made("medium", output="rewritten")]
+    assert part.pair(held)[1][0].reason == "no_pair"
+
+
 def test_cogpo_needs_the_rewriting_to_be_correct_and_other() -> None:
     part = CogPO(original="think", rewritten="rewritten")
     equal = [made("hard", text_digest="x"), made("re", output="rewritten", parent="hard", text_digest="x")]
