@@ -154,7 +154,7 @@ def _plan(args: argparse.Namespace) -> int:
 
     from stillwise.recipe.api import Recipe
     from stillwise.recipe.plan import plan_lines
-    from stillwise.recipe.run import Options, bound_to
+    from stillwise.recipe.run import Options, bound_to, problem_source
 
     recipe = recipe_of(args)
     options = Options(
@@ -165,6 +165,10 @@ def _plan(args: argparse.Namespace) -> int:
         traces=traces_of(args),
     )
     loaded = bound_to(recipe.loaded, options)
+    if loaded.binding.num_problems is None and problem_source(loaded.binding) is None:
+        raise UserError(
+            "plan: of how many problems? give --problems FILE, or a binding that says it (--micro, --binding paper)"
+        )
     if args.throughput:
         binding = loaded.binding.model_copy(
             update={"throughput_tokens_per_s": args.throughput, "note": "given by --throughput"}

@@ -87,6 +87,9 @@ def check_folder(path: Path) -> None:
     missing = [name for name in _listed_shards(path) if not (path / name).is_file()]
     if missing:
         raise UserError(f"model folder {path} lacks {len(missing)} weight shard(s), {missing[0]} first; copy it again")
+    damaged = [file.name for file in weight_files(path) if not _is_whole(file)]
+    if damaged:
+        raise UserError(f"model folder {path}: {damaged[0]} is damaged or was copied in part; copy it again")
     if lacking := _lacking_texts(path):
         raise UserError(f"model folder {path} has {' and '.join(lacking)}")
 
@@ -117,6 +120,19 @@ def _json(path: Path) -> dict[str, Any]:
 def weight_files(path: Path) -> list[Path]:
     """The safetensors files of a folder, by name."""
     return sorted(path.glob("*.safetensors"))
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a safetensors file's header can be read and its size is what the header says; no weights are read."""
+    size = file.stat().st_size
+    with file.open("rb") as held:
+        length = int.from_bytes(held.read(8), "little")
+        try:
+            header = json.loads(held.read(length)) if length < size else None
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        except (ValueError, AttributeError, TypeError, KeyError):
+            return False
+    return 8 + length + max(ends, default=0) == size
 
 
 def _listed_shards(path: Path) -> list[str]:

@@ -109,7 +109,8 @@ class Reader:
         answers = (columns.answer,) if columns.answer else _usual(ANSWERS, present)
         for what, found in (("question", question), ("answer", answers)):
             if not found:
-                raise UserError(f"no column of {where} looks like the {what}; name it with columns.{what}{_listed(present)}")
+                how = f"name it with --column {what}=NAME, or columns.{what} in a binding"
+                raise UserError(f"no column of {where} looks like the {what}; {how}{_listed(present)}")
         level = columns.level or next(iter(_usual(LEVELS, present)), None)
         subject = columns.subject or next(iter(_usual(SUBJECTS, present)), None)
         return cls(where, columns, origin, question, answers, level, subject)

@@ -98,7 +98,10 @@ def find_binding(recipe: str, binding: str) -> Path:
     candidates = [*named, *(place / f"{binding}.yaml" for place in (*own, folder)), Path(binding)]
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
-        names = [path.stem.removeprefix(f"{recipe}.") for place in (*own, folder) for path in place.glob("*.yaml")]
+        # Other recipes' own bindings have a dot in their names.
+        stems = [path.stem for place in (*own, folder) for path in place.glob("*.yaml")]
+        mine = [stem.removeprefix(f"{name}.") for name in lineage for stem in stems if stem.startswith(f"{name}.")]
+        names = [*mine, *(stem for stem in stems if "." not in stem)]
         raise UserError(f"no binding is called {binding!r} for {recipe}; {nearest(binding, names)}")
     return found
 

@@ -239,6 +239,7 @@ def bound_to(loaded: Loaded, options: Options) -> Loaded:
     wrong = [fault for name in options.benchmarks if (fault := name_fault(name))]
     if wrong:
         raise UserError(f"--benchmark: {'; '.join(wrong)}")
+    _check_roles(loaded.method, options.roles)
     roles = {**binding.roles, **options.roles}
     # Another problem set makes the binding's benchmarks another subject: they go unless given again.
     kept = {} if options.problems is not None else dict(binding.benchmarks)
@@ -249,6 +250,16 @@ def bound_to(loaded: Loaded, options: Options) -> Loaded:
     changes = {"roles": roles, "problems": problems, "benchmarks": benchmarks, "num_problems": num_problems, "traces": traces}
     bound = binding.model_copy(update=changes)
     return Loaded(with_traces(loaded.method, traces), bound, loaded.binding_name, loaded.overrides, loaded.path)
+
+
+def _check_roles(method: Method, given: Mapping[str, str]) -> None:
+    faults = [
+        f"--role {role}: {method.name} has no such role; {nearest(role, method.roles)}"
+        for role in given
+        if role not in method.roles
+    ]
+    if faults:
+        raise UserError("\n".join(faults))
 
 
 def with_traces(method: Method, traces: Mapping[str, str]) -> Method:

@@ -47,6 +47,10 @@ def test_flags_of_the_wrong_form(capsys: pytest.CaptureFixture[str]) -> None:
     assert "needs the form" in failing(["plan", "curriculum", "--micro", "--role", "reasoner"], capsys)
     assert "needs the form" in failing(["plan", "curriculum", "--micro", "--set", "tries"], capsys)
     assert "did you mean 'curriculum'" in failing(["plan", "curicculum"], capsys)
+    assert "did you mean 'instructor'" in failing(["plan", "curriculum", "--micro", "--role", "instuctor=micro:base"], capsys)
+    assert "of how many problems?" in failing(["plan", "curriculum"], capsys)
+    unknown = failing(["plan", "curriculum", "--binding", "nosuch"], capsys)
+    assert "known: micro, paper" in unknown
     assert "no plug-in module" in failing(["plan", "curriculum", "--micro", "--plugin", "no_such_module"], capsys)
 
 

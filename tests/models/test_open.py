@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,18 @@ def test_every_file_that_changes_answers_is_in_the_digest(name: str, tmp_path: P
     (tmp_path / "README.md").write_text("no answer depends on it")
     assert len(set(digests)) == 2
     assert folder_digest(tmp_path) == digests[1]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-1], lambda data: b"\xff" * 16, lambda data: b"", lambda data: data[:100]]
+)
+def test_damaged_weights_are_refused_before_anything_is_loaded(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    folder = Path(shutil.copytree(micro.path("student"), tmp_path / "tutor"))
+    check_folder(folder)
+    file = folder / "model.safetensors"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(UserError, match=r"tutor: model.safetensors is damaged"):
+        check_folder(folder)
 
 
 def test_a_folder_without_tokenizer_or_template_is_refused(tmp_path: Path) -> None:

@@ -169,10 +169,13 @@ def test_the_revision_names_what_changes_answers(tiny_folder: Path, tmp_path: Pa
     shutil.copytree(tiny_folder, copy := tmp_path / "copy")
     assert opened(copy).revision == model.revision
     (copy / "chat_template.jinja").write_text("other")
-    shutil.copytree(tiny_folder, grown := tmp_path / "grown")
-    with open(grown / "model.safetensors", "ab") as file:
-        file.write(b"\0")
-    others = [opened(copy), opened(grown), opened(tiny_folder, dtype="bfloat16"), opened(tiny_folder, batch_tokens=5)]
+    shutil.copytree(tiny_folder, changed := tmp_path / "changed")
+    with open(changed / "model.safetensors", "rb+") as file:
+        file.seek(-1, 2)
+        last = file.read(1)[0]
+        file.seek(-1, 2)
+        file.write(bytes([last ^ 1]))
+    others = [opened(copy), opened(changed), opened(tiny_folder, dtype="bfloat16"), opened(tiny_folder, batch_tokens=5)]
     others.append(TransformersModel(str(tiny_folder), threads=2, batch_tokens=100_000))
     assert len({model.revision, *(other.revision for other in others)}) == 6
 

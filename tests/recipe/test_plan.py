@@ -65,7 +65,7 @@ def bounds(name: str) -> dict[str, Bound]:
 def test_judging_and_rewriting_are_counted_from_the_traces_that_there_can_be() -> None:
     found = bounds("slow_thinking")
     cots = found["cots"].requests
-    assert cots == 3 * 114_000
+    assert cots == 3 * 105_000
     assert found["labels"].requests == 2 * cots
     assert found["fitted"].requests == cots
     assert found["fitted"].generated_tokens == cots * 16384
@@ -75,7 +75,7 @@ def test_judging_and_rewriting_are_counted_from_the_traces_that_there_can_be() -
 
 def test_training_is_bounded_by_the_selection_its_passes_and_both_sides_of_pairs() -> None:
     found, raw = bounds("slow_thinking"), bounds("raw_cots")
-    assert found["taught"].trained_tokens == 3 * 114_000 * (3 + 1) * 16384
-    assert found["distilled"].trained_tokens == 114_000 * 3 * 2 * 16384
-    assert raw["taught"].trained_tokens == 114_000 * 3 * 16384
+    assert found["taught"].trained_tokens == 3 * 105_000 * (3 + 1) * 16384
+    assert found["distilled"].trained_tokens == 105_000 * 3 * 2 * 16384
+    assert raw["taught"].trained_tokens == 105_000 * 3 * 16384
     assert bounds("thoughtx")["distilled"].trained_tokens == 500_000 * 2 * 3 * 16384

@@ -108,6 +108,8 @@ def test_unbound_roles_and_bad_model_folders(toy: Toy, tmp_path: Path, capsys: p
     (bare / "pytorch_model.bin").write_bytes(b"x")
     assert "no *.safetensors" in refused(toy, tmp_path, capsys, "--student", str(bare))
     (bare / "model.safetensors").write_bytes(b"x")
+    assert "model.safetensors is damaged" in refused(toy, tmp_path, capsys, "--student", str(bare))
+    (bare / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     assert "no chat template" in refused(toy, tmp_path, capsys, "--student", str(bare))
     toy.binding.write_text(toy.binding.read_text().replace("teacher:", "techer:"))
     assert "role 'teacher' has no model" in refused(toy, tmp_path, capsys)
