@@ -55,7 +55,7 @@ def _cost(name: str) -> str:
         plan = make_plan(load(path, find_binding(path.stem, "paper")))
     except UserError:
         return "no paper binding"
-    return f"{plan.teacher_requests:,} calls at most"
+    return f"{plan.teacher_requests:,} calls at most" if plan.teacher_requests else "not asked"
 
 
 def _measured(result: Mapping[str, Any] | None) -> str:

@@ -11,6 +11,7 @@ from stillwise.errors import StillwiseError
 from stillwise.parts import Part
 from stillwise.recipe import bounds
 from stillwise.recipe.bounds import number
+from stillwise.recipe.cost import STUDENT
 from stillwise.recipe.disk import written
 from stillwise.recipe.load import Loaded
 from stillwise.recipe.run import HELD_OUT, HOLDOUT_EVERY, hold_out, problem_source, read_problems
@@ -57,8 +58,16 @@ class Plan:
 
     @property
     def teacher_requests(self) -> int:
-        """Requests of the steps that make, probe, judge or rewrite traces, all tries counted."""
-        return sum(bound.requests for bound in self.bounds if bound.arrow in ("sample", "probe", "score", "rewrite"))
+        """Requests of the steps that make, probe, judge or rewrite traces, all tries counted; not what a student is asked."""
+        asking = [bound for bound in self.bounds if bound.arrow in ("sample", "probe", "score", "rewrite")]
+        return sum(bound.requests for bound in asking if not all(self._is_students(role) for role in bound.roles))
+
+    def _is_students(self, role: str) -> bool:
+        """Whether a role is the student, was trained on the way, or is composed of such."""
+        made = {step.name: step for step in self.loaded.method.steps}.get(role)
+        if made is None or made.arrow == "train":
+            return role == STUDENT or made is not None
+        return all(self._is_students(inner) for inner in made.roles)
 
     @property
     def requests(self) -> int:
@@ -186,7 +195,10 @@ def plan_lines(plan: Plan) -> list[str]:
         f"{'step':<18}{'does':<28}{'requests ≤':>14}{'tokens ≤':>20}",
     ]
     lines += [_row(bound) for bound in plan.bounds]
-    lines += ["", f"teacher requests at most {plan.teacher_requests:,}; with evaluation {plan.requests:,}"]
+    lines += [
+        "",
+        f"teacher requests at most {plan.teacher_requests:,}; with the student's own and evaluation {plan.requests:,}",
+    ]
     trains = any(step.arrow == "train" for step in loaded.method.steps)
     trained = f", trained at most {plan.trained_tokens:,}" if trains else ""
     lines += [f"tokens generated at most {plan.generated_tokens:,}{trained}"]

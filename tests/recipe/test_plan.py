@@ -79,3 +79,12 @@ def test_training_is_bounded_by_the_selection_its_passes_and_both_sides_of_pairs
     assert found["distilled"].trained_tokens == 105_000 * 3 * 2 * 16384
     assert raw["taught"].trained_tokens == 105_000 * 3 * 16384
     assert bounds("thoughtx")["distilled"].trained_tokens == 500_000 * 2 * 3 * 16384
+
+
+def test_what_the_student_is_asked_is_no_teachers_request() -> None:
+    plan = Recipe.load("orpo-distill", binding="paper").plan()
+    by_step = {bound.step: bound.requests for bound in plan.bounds if bound.arrow in ("sample", "score", "rewrite")}
+    taught = [step for step in plan.loaded.method.steps if step.name in by_step and set(step.roles) - {"student"}]
+    trained = plan.loaded.method.trained_roles()
+    assert plan.teacher_requests == sum(by_step[step.name] for step in taught if not set(step.roles) <= set(trained))
+    assert 0 < plan.teacher_requests < sum(by_step.values())
