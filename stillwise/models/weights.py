@@ -128,7 +128,7 @@ def _is_whole(file: Path) -> bool:
     with file.open("rb") as held:
         length = int.from_bytes(held.read(8), "little")
         try:
-            header = json.loads(held.read(length)) if length < size else None
+            header: dict[str, Any] = json.loads(held.read(min(length, size)))
             ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
         except (ValueError, AttributeError, TypeError, KeyError):
             return False

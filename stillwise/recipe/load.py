@@ -357,6 +357,10 @@ def _recipe(document: Document, raw_steps: Sequence[RawStep], name: str, context
     for key in data:
         if key not in _TOP:
             document.fault((key,), f"unknown key {key!r}; {nearest(str(key), _TOP)}")
+    roles = data.get("roles")
+    for i, role in enumerate(roles if isinstance(roles, list) else ()):
+        if role in roles[:i]:
+            document.fault(("roles", i), f"{role!r} is written twice")
     read = _read(document, raw_steps, context)
     steps = [step for step, _ in read or ()]
     top = {key: data[key] for key in ("about", "roles", "departures", "published", "max_failure_rate", "paper") if key in data}
@@ -364,7 +368,12 @@ def _recipe(document: Document, raw_steps: Sequence[RawStep], name: str, context
         recipe = Method.model_validate({"name": name, **top, "steps": steps})
     except ValidationError as err:
         document.validation(err, (), (*Paper.model_fields, *Published.model_fields))
-        return None
+        wrong = {next(iter(item["loc"]), "") for item in err.errors()}
+        if wrong & {"", "roles", "steps"}:
+            return None
+        # The names below are looked at in the same go, whatever stands above.
+        kept = {key: value for key, value in top.items() if key not in wrong}
+        recipe = Method.model_validate({"name": name, "about": "", **kept, "steps": steps})
     if read is not None:
         check_graph(document, recipe, [place for _, place in read])
     return recipe
@@ -409,10 +418,26 @@ def _step(document: Document, raw: RawStep, steps: Sequence[RawStep], context: M
         part = _build(ARROWS[raw.arrow], body, context)
     except ValidationError as err:
         document.validation(err, raw.place, _known_fields(catalogue, str(body.get("kind"))))
-        return None
+        found = _without_faults(ARROWS[raw.arrow], body, err, context)
+        if found is None:
+            return None
+        part = found
     # A selector that names its inputs itself depends on nothing else.
     source = None if names_inputs(raw.arrow, part) else _source(raw, steps, part)
     return Step(arrow=raw.arrow, name=raw.name, source=source, part=part)
+
+
+def _without_faults(
+    arrow: type[Part], body: Mapping[str, Any], err: ValidationError, context: Mapping[str, Any]
+) -> Part | None:
+    """A stand-in for a part with wrong numbers or unknown keys, so that names elsewhere are looked at in the same go."""
+    wrong = {next(iter(item["loc"]), ""): item["type"] for item in err.errors()}
+    if not all(kind == "extra_forbidden" or isinstance(body.get(str(key)), int | float) for key, kind in wrong.items()):
+        return None
+    try:
+        return _build(arrow, {key: value for key, value in body.items() if key not in wrong}, context)
+    except ValidationError:
+        return None
 
 
 def _source(raw: RawStep, steps: Sequence[RawStep], part: Part) -> str | None:

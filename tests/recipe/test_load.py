@@ -43,6 +43,23 @@ def test_every_fault_is_reported_with_its_line_and_nearest_word(tmp_path: Path) 
     assert "did you mean 'about'?" in message
 
 
+def test_wrong_values_do_not_hide_wrong_names(tmp_path: Path) -> None:
+    text = RECIPE.replace("tries: 2", "tries: 0, colour: red").replace("by: teacher", "by: teecher")
+    text = text.replace("epochs: 1", "epochs: -1").replace("model: distilled", "model: distiled")
+    text = text.replace("roles: [teacher, student]", "roles: [teacher, student, student]").replace("about:", "abaut:")
+    said = faults(tmp_path, text)
+    assert said.startswith("8 fault(s)")
+    for words in (
+        "tries: Input",
+        "unknown key 'colour'",
+        "did you mean 'teacher'",
+        "epochs: Input",
+        "mean 'distilled'",
+        "twice",
+    ):
+        assert words in said
+
+
 def test_graph_faults_name_steps_and_roles(tmp_path: Path) -> None:
     text = RECIPE.replace("from: traces, levels: 1", "from: trace, levels: 1").replace("by: teacher", "by: teecher")
     message = faults(tmp_path, text)
