@@ -65,6 +65,13 @@ def _kept(work: Work, step: Step) -> list[str]:
     return [problem for trace, problem in work.narrow(step.name, "problem_id") if outcomes.get(trace) in taken]
 
 
+def _origin(work: Work, name: str) -> str:
+    """The step that made an output's traces; a filter makes none."""
+    while source := work.outputs[name].facts.get("traces_of"):
+        name = source
+    return name
+
+
 def _moves(work: Work, step: Step, done: list[Step]) -> dict[str, dict[str, int]]:
     """Labels before a rewriting (given by a scoring step) and after it (a scoring step over its output, of the same name)."""
     given = [name for part in walk_parts(step.part) for name in scores_of(part) if part.kind == "given"]
@@ -72,7 +79,7 @@ def _moves(work: Work, step: Step, done: list[Step]) -> dict[str, dict[str, int]
         return {}
     before = work.scores(given[0])
     sort = {score.name for score in before.values()}
-    again = [work.scores(each.name) for each in done if each.arrow == "score" and each.source == step.name]
+    again = [work.scores(e.name) for e in done if e.arrow == "score" and _origin(work, e.source or "") == step.name]
     after = next((found for found in again if {score.name for score in found.values()} == sort), None)
     if after is None:
         return {}

@@ -119,6 +119,7 @@ def test_runs_end_to_end(shared: Path, name: str) -> None:
 def test_a_chosen_teacher_is_paid_by_its_own_name(shared: Path) -> None:
     """DED: trials and the winner's traces are answers of teachers, whatever the role is called that they came through."""
     recipe = Recipe.load("ded", binding=toy(shared, "ded"), set=OWN_SIZES["ded"])
+    recipe.run(shared / "run", threads=1, progress="quiet")
     cost = recipe.run(shared / "run", threads=1, progress="quiet", publish=False).metrics["cost"]
     seen = [trace for step in ("trial_a", "trial_b", "think") for trace in traces(shared / "run", step).values()]
     assert set(cost["teachers"]) == {"reasoner", "rival"}
