@@ -79,7 +79,7 @@ def _moves(work: Work, step: Step, done: list[Step]) -> dict[str, dict[str, int]
         return {}
     before = work.scores(given[0])
     sort = {score.name for score in before.values()}
-    again = [work.scores(e.name) for e in done if e.arrow == "score" and _origin(work, e.source or "") == step.name]
+    again = [work.scores(e.name) for e in done if e.arrow == "score" and e.source and _origin(work, e.source) == step.name]
     after = next((found for found in again if {score.name for score in found.values()} == sort), None)
     if after is None:
         return {}
