@@ -29,7 +29,7 @@ from stillwise.runtime.files import write_json, write_text
 SEEDED = ("curriculum", "train", "evaluate")
 PROBE = 0.1
 """Of the default length: operations grow in proportion, so a short training says how long one of equal cost is."""
-NEAR, TRIES = 0.05, 4
+NEAR, TRIES = 0.05, 6
 """Within so much of the reference's cost; rounded steps and a policy's longer answers can take another try."""
 LEAST, MOST = 0.02, 50.0
 MEASURES = ("samples", "temperature", "top_p", "max_tokens")
