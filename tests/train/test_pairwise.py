@@ -98,8 +98,11 @@ def test_a_student_learns_what_is_preferred_and_the_chosen_answers_are_watched(
 
 
 @pytest.mark.usefixtures("threads")
-def test_a_training_that_unlearns_the_chosen_answers_is_ended(student: Path, tmp_path: Path, tools: Tools) -> None:
-    part = Pairwise(objective=DPO(beta=2.0), steps=40, learning_rate=0.03, warmup_ratio=0, max_chosen_drop=0.5)
+@pytest.mark.parametrize(("objective", "rate"), [(DPO(beta=2.0), 0.03), (REDI(alpha=1.0), 0.1)], ids=["dpo", "redi"])
+def test_a_training_that_unlearns_the_chosen_answers_is_ended(
+    student: Path, tmp_path: Path, tools: Tools, objective: Preference, rate: float
+) -> None:
+    part = Pairwise(objective=objective, steps=40, learning_rate=rate, warmup_ratio=0, max_chosen_drop=0.5)
     with pytest.raises(StillwiseError, match="chosen answers became less likely"):
         part.train(pairs(4), student, tmp_path / "out", tools)
     assert list(tmp_path.iterdir()) == []

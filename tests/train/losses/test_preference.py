@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import Any, get_args
 
 import pytest
@@ -181,6 +182,36 @@ def test_redi_pushes_less_than_it_pulls() -> None:
     assert torch.equal(mine, value)
     slopes = torch.autograd.grad(mine.sum(), (chosen, rejected))
     assert [float(slope) for slope in slopes] == pytest.approx([-0.25, 0.08])
+
+
+def _slopes(loss: Preference, chosen: Sequence[float], rejected: Sequence[float], **given: Any) -> list[float]:
+    """d loss / d log-probability of each chosen, then of each rejected answer."""
+    import torch
+
+    held = pairs(chosen, rejected, **given)
+    win, lose = held.chosen_B.clone().requires_grad_(), held.rejected_B.clone().requires_grad_()
+    value = loss.per_pair(replace(held, chosen_B=win, rejected_B=lose)).sum()
+    return [float(slope) for grad in torch.autograd.grad(value, (win, lose)) for slope in grad]
+
+
+def test_redi_without_negatives_is_sft_and_its_push_is_linear_in_alpha() -> None:
+    chosen, rejected = [-4.0, -9.0], [-6.0, -5.0]
+    slopes = {alpha: _slopes(REDI(alpha=alpha), chosen, rejected) for alpha in (0.0, 0.25, 0.5, 1.0)}
+    tokens = pairs(chosen, rejected).chosen_tokens_B
+    assert slopes[0.0] == pytest.approx([*(-1 / float(n) for n in tokens), 0.0, 0.0]), "the mean NLL of the right traces"
+    for alpha, found in slopes.items():
+        assert found == pytest.approx([a + alpha * (b - a) for a, b in zip(slopes[0.0], slopes[1.0], strict=True)])
+
+
+def test_symmetric_redi_pushes_where_dpo_of_a_vanishing_beta_does() -> None:
+    import torch
+
+    chosen, rejected = [-4.0, -9.0], [-6.0, -5.0]
+    ones = torch.ones(2, dtype=torch.float64)
+    even = {"chosen_tokens_B": 7 * ones, "rejected_tokens_B": 7 * ones}
+    mine = torch.tensor(_slopes(REDI(alpha=1.0), chosen, rejected, **even))
+    dpo = torch.tensor(_slopes(DPO(beta=1e-6), chosen, rejected, **even))
+    assert float(torch.nn.functional.cosine_similarity(mine, dpo, dim=0)) == pytest.approx(1, abs=1e-6)
 
 
 def test_regression_closed_forms_and_gradients() -> None:
