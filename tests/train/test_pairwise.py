@@ -98,7 +98,7 @@ def test_a_student_learns_what_is_preferred_and_the_chosen_answers_are_watched(
 
 
 @pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize(("objective", "rate"), [(DPO(beta=2.0), 0.03), (REDI(alpha=1.0), 0.1)], ids=["dpo", "redi"])
+@pytest.mark.parametrize(("objective", "rate"), [(DPO(beta=2.0), 0.03), (REDI(alpha=1.0), 0.3)], ids=["dpo", "redi"])
 def test_a_training_that_unlearns_the_chosen_answers_is_ended(
     student: Path, tmp_path: Path, tools: Tools, objective: Preference, rate: float
 ) -> None:
