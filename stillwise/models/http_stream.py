@@ -7,6 +7,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import orjson
 
 from stillwise.arrows import Completion, Request
 from stillwise.errors import StillwiseError, UserError
@@ -19,15 +22,37 @@ FLUSH_S = 0.1
 """Answers become durable together, one commit for all: as soon as there are enough, or after so many seconds."""
 MOST_UNREAD = 4096
 """No further call is sent while the caller has so many answers to read."""
-CHARS_PER_TOKEN = 3
+BYTES_PER_TOKEN = 3
+"""What a limit by the minute expects; the server's own count corrects it."""
+TEMPLATE_TOKENS = 512
+"""Room for what a server's template puts round a call: its own system prompt, marks of turns."""
 
 Group = tuple[tuple[int, Request], ...]
 """Requests that one call asks for, each with its place: several are samples of one question."""
 
 
-def _prompt_tokens(request: Request) -> int:
-    """A guess; the server counts."""
-    return len(request.ask.user) // CHARS_PER_TOKEN + 1
+class Sent(NamedTuple):
+    """One call's requests, and the most prompt tokens that they may be billed for."""
+
+    group: Group
+    prompt: int
+
+
+def _most_tokens(body: bytes) -> int:
+    """The most tokens that a call's prompt can have: all that is sent counts, for no vocabulary spends two on one byte."""
+    return len(body) + TEMPLATE_TOKENS
+
+
+def _billed(body: bytes) -> tuple[int, int]:
+    """Prompt and generated tokens that a body says it cost, whatever else is wrong with it; 0 where it does not say."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return 0, 0
+    usage = found.get("usage") if isinstance(found, dict) else None
+    stated = [usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens")]
+    prompt, generated = (max(0, amount) if isinstance(amount, int) else 0 for amount in stated)
+    return prompt, generated
 
 
 @dataclass(eq=False)
@@ -41,7 +66,7 @@ class Stream:
     """What is to be asked next."""
     closed: bool = False
     """Nothing more will be offered."""
-    asked: dict[int, Group] = field(default_factory=dict)
+    asked: dict[int, Sent] = field(default_factory=dict)
     """Calls that are on their way or wait to be repeated, by the place of their first request."""
     fresh: list[Arrived] = field(default_factory=list)
     """Answers that are not yet durable."""
@@ -74,32 +99,33 @@ class Stream:
             if closed:
                 self._end()
             return None
-        let = self._let_in(group)
+        try:
+            body = self.wire.body(group[0][1], len(group))
+        except UserError as err:
+            self.stop(err)
+            return None
+        prompt = _most_tokens(body)
+        let = self._let_in(group, prompt)
         self._next = group[let:]
         if not let:
             # Calls on the way may cost less than was set aside for them; with none of them, the budget is over.
             if not self.asked:
                 self._end()
             return None
-        return self._call(group[:let])
+        return self._call(Sent(group[:let], prompt), body if let == len(group) else self.wire.body(group[0][1], let))
 
-    def _let_in(self, group: Group) -> int:
+    def _let_in(self, group: Group, prompt: int) -> int:
         """How many of these samples the budget has room for; the prompt is paid for with the first."""
         for number, (_, request) in enumerate(group):
-            if not self.meter.may(0 if number else _prompt_tokens(request), request.sampling.max_tokens):
+            if not self.meter.may(0 if number else prompt, request.sampling.max_tokens):
                 return number
         return len(group)
 
-    def _call(self, group: Group) -> Call | None:
-        place, request = group[0]
-        expected = _prompt_tokens(request) + len(group) * min(request.sampling.max_tokens, 1024)
-        try:
-            call = Call(place, self.wire.path(request), self.wire.body(request, len(group)), expected)
-        except UserError as err:
-            self.stop(err)
-            return None
-        self.asked[place] = group
-        return call
+    def _call(self, sent: Sent, body: bytes) -> Call:
+        place, request = sent.group[0]
+        self.asked[place] = sent
+        expected = len(body) // BYTES_PER_TOKEN + len(sent.group) * min(request.sampling.max_tokens, 1024)
+        return Call(place, self.wire.path(request), body, expected)
 
     def _end(self) -> None:
         self.ended = True
@@ -107,24 +133,43 @@ class Stream:
 
     def answered(self, call: Call, body: bytes) -> int | None:
         """Take an answer; None where the body holds none."""
-        group = self.asked[call.place]
+        group, prompt = self.asked[call.place]
         try:
             bodies = [body] if len(group) == 1 else self.wire.apart(body, len(group))
             found = [self.wire.read(request, raw) for (_, request), raw in zip(group, bodies, strict=True)]
         except BadAnswer:
-            return None
+            return self._wasted(call, body)
         del self.asked[call.place]
+        # The prompt is known now: what is left of the expectation is what the answer is compared with.
+        call.tokens -= found[0].num_prompt_tokens
         tokens = 0
         for number, ((place, request), raw, completion) in enumerate(zip(group, bodies, found, strict=True)):
             # The prompt was read once, and is paid for once.
             paid = replace(completion, num_prompt_tokens=0) if number else completion
-            self._arrive(request, Arrived(place, completion, raw), number, paid)
+            self._arrive(request, Arrived(place, completion, raw), 0 if number else prompt, paid)
             tokens += completion.num_tokens
         return tokens
 
+    def _wasted(self, call: Call, body: bytes) -> int | None:
+        """A reply without an answer is paid for all the same; None where the call may be repeated."""
+        sent = self.asked[call.place]
+        self.meter.billed(*_billed(body))
+        for number, (_, request) in enumerate(sent.group):
+            self.meter.spent(0 if number else sent.prompt, request.sampling.max_tokens, None)
+        let = self._let_in(sent.group, sent.prompt)
+        if let == len(sent.group):
+            return None
+        for number, (_, request) in enumerate(sent.group[:let]):
+            self.meter.spent(0 if number else sent.prompt, request.sampling.max_tokens, None)
+        # It is a new call once there is room again. In this order: the other thread must not see all as over.
+        self.ended = False
+        self.offered.appendleft(sent.group)
+        del self.asked[call.place]
+        return 0
+
     def lost(self, call: Call, reason: str, detail: str) -> None:
         """There will be no answer: the caller gets the reason."""
-        group = self.asked.pop(call.place)
+        group, prompt = self.asked.pop(call.place)
         self.meter.count("lost", len(group))
         for number, (place, request) in enumerate(group):
             nothing = Completion(
@@ -136,10 +181,10 @@ class Stream:
                 failure=reason,
                 detail=detail,
             )
-            self._arrive(request, Arrived(place, nothing), number, None)
+            self._arrive(request, Arrived(place, nothing), 0 if number else prompt, None)
 
-    def _arrive(self, request: Request, arrived: Arrived, number: int, paid: Completion | None) -> None:
-        self.meter.spent(0 if number else _prompt_tokens(request), request.sampling.max_tokens, paid)
+    def _arrive(self, request: Request, arrived: Arrived, prompt: int, paid: Completion | None) -> None:
+        self.meter.spent(prompt, request.sampling.max_tokens, paid)
         self.fresh.append(arrived)
         # Behind the last call nothing more can come that would share the commit.
         if len(self.fresh) >= self.flush_at or not (self.asked or self.offered):
