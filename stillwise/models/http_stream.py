@@ -16,12 +16,13 @@ from stillwise.errors import StillwiseError, UserError
 from stillwise.models.http_pool import Call
 from stillwise.models.http_wire import BadAnswer, Wire
 from stillwise.models.model import Arrived, Keep, Meter
+from stillwise.models.opening import answer_start
 from stillwise.records import Finish
 
 FLUSH_S = 0.1
 """Answers become durable together, one commit for all: as soon as there are enough, or after so many seconds."""
-MOST_UNREAD = 4096
-"""No further call is sent while the caller has so many answers to read."""
+MOST_UNREAD, MOST_UNREAD_BYTES = 4096, 8_000_000
+"""No further call is sent while the caller has more answers to read, or longer ones."""
 BYTES_PER_TOKEN = 3
 """What a limit by the minute expects; the server's own count corrects it."""
 TEMPLATE_TOKENS = 512
@@ -55,6 +56,14 @@ def _billed(body: bytes) -> tuple[int, int]:
     return prompt, generated
 
 
+def _weight(answers: Iterable[Arrived]) -> int:
+    return sum(len(one.raw) + len(one.completion.text) for one in answers)
+
+
+def _crowded(answers: int, size: int) -> bool:
+    return answers > MOST_UNREAD or size > MOST_UNREAD_BYTES
+
+
 @dataclass(eq=False)
 class Stream:
     """One job's calls and what came of them: handed between the loop (``Source``) and the caller's thread."""
@@ -80,6 +89,9 @@ class Stream:
     ended: bool = False
     """Nothing more is pulled: the requests are over, or the budget is."""
     ready: threading.Event = field(default_factory=threading.Event)
+    _put: int = 0
+    """Bytes of all answers that came; the loop counts, and the caller's thread those that it took: a number has one writer."""
+    _taken: int = 0
     _next: Group = ()
     _timer: asyncio.TimerHandle | None = None
 
@@ -90,7 +102,7 @@ class Stream:
 
     def pull(self) -> Call | None:
         """The next call, or None where the requests are over or the budget has no room for it now."""
-        if self.ended or self.error is not None or len(self.came) > MOST_UNREAD:
+        if self.ended or self.error is not None or _crowded(len(self.came), self._put - self._taken):
             return None
         # Read first: whoever closes has offered everything before.
         closed = self.closed
@@ -106,6 +118,9 @@ class Stream:
             return None
         prompt = _most_tokens(body)
         let = self._let_in(group, prompt)
+        if not let and self.wire.rendering:
+            prompt = self._counted(group[0][1])
+            let = self._let_in(group, prompt)
         self._next = group[let:]
         if not let:
             # Calls on the way may cost less than was set aside for them; with none of them, the budget is over.
@@ -120,6 +135,12 @@ class Stream:
             if not self.meter.may(0 if number else prompt, request.sampling.max_tokens):
                 return number
         return len(group)
+
+    def _counted(self, request: Request) -> int:
+        """The same by the tokenizer: nearer, but it takes longer than counting bytes: for what these leave no room for."""
+        assert self.wire.rendering is not None
+        prompt, opened = self.wire.rendering.render(request.ask)
+        return self.wire.rendering.count(prompt + answer_start(opened, request.ask.prefill)) + TEMPLATE_TOKENS
 
     def _call(self, sent: Sent, body: bytes) -> Call:
         place, request = sent.group[0]
@@ -207,9 +228,18 @@ class Stream:
         else:
             # In this order: the other thread must never see an answer that is neither fresh nor come.
             self.came.extend(fresh)
+            self._put += _weight(fresh)
         self.fresh = []
         self.ready.set()
         self.flushed()
+
+    def take(self) -> tuple[list[Arrived], bool]:
+        """All answers that came, for the caller's thread, and whether calls may have been held back because of them."""
+        bunch = [self.came.popleft() for _ in range(len(self.came))]
+        weight = _weight(bunch)
+        self._taken += weight
+        # Of two bunches that were too much together one is more than half.
+        return bunch, _crowded(2 * len(bunch), 2 * weight)
 
     def stop(self, error: UserError) -> None:
         """Nothing more can come."""

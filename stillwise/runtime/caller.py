@@ -21,8 +21,8 @@ from stillwise.runtime.journal import CallJournal
 from stillwise.runtime.spending import Purse, Spending
 
 REPLAYED_AT_ONCE = 256
-KEPT_AHEAD = 4096
-"""Answers of a server that wait for their turn; those beyond are read again from the journal when it comes."""
+KEPT_AHEAD, KEPT_BYTES = 4096, 8_000_000
+"""Answers of a server that wait for their turn, and their text; those beyond are read again from the journal when it comes."""
 PLANNED_AT_ONCE = 8192
 """Requests whose fixed batches a model in this process plans together."""
 Requests = Iterator[tuple[int, Request] | None]
@@ -173,6 +173,8 @@ class Streamed:
     _read: deque[tuple[int, Completion]] = field(default_factory=deque)
     """Answers from the journal that nobody heard of yet."""
     _ready: dict[int, Completion] = field(default_factory=dict)
+    _size: int = 0
+    """Of the text of those that are ready."""
     _let_go: set[int] = field(default_factory=set)
     _turn: int = 0
 
@@ -225,14 +227,21 @@ class Streamed:
         on_batch([place for place, _ in pairs], [answer for _, answer in pairs])
         for place, answer in pairs:
             # A failure stands in no journal.
-            if answer.failure or len(self._ready) < KEPT_AHEAD:
-                self._ready[place] = answer
+            if answer.failure or (len(self._ready) < KEPT_AHEAD and self._size < KEPT_BYTES):
+                self._keep(place, answer)
             else:
                 self._let_go.add(place)
+        del pairs
         while self._turn in self._ready or self._read_again():
-            yield self._ready.pop(self._turn)
+            answer = self._ready.pop(self._turn)
+            self._size -= len(answer.text)
+            yield answer
             del self.keys[self._turn]
             self._turn += 1
+
+    def _keep(self, place: int, answer: Completion) -> None:
+        self._ready[place] = answer
+        self._size += len(answer.text)
 
     def _read_again(self) -> bool:
         """Brings back the next answers that were let go; whether the next one is among them."""
@@ -240,7 +249,8 @@ class Streamed:
             return False
         places = [p for p in range(self._turn, self._turn + REPLAYED_AT_ONCE) if p in self._let_go]
         known = self.caller.journal.answers([self.keys[place] for place in places])
-        self._ready.update((place, self.model.read(self.request(place), known[self.keys[place]])) for place in places)
+        for place in places:
+            self._keep(place, self.model.read(self.request(place), known[self.keys[place]]))
         self._let_go.difference_update(places)
         return True
 

@@ -38,8 +38,8 @@ from stillwise.records import (
     thinking_spans,
 )
 
-KEPT_AHEAD = 8192
-"""Traces that wait for their turn; those beyond are made again when it comes."""
+KEPT_AHEAD, KEPT_BYTES = 8192, 8_000_000
+"""Traces that wait for their turn, and their text; those beyond are made again when it comes."""
 OnFailed = Callable[[int, Completion], None]
 """Called with the position of a drawing that has no usable answer, and the completion that says why."""
 OnTraces = Callable[[Sequence[int], Sequence[Trace]], None]
@@ -161,18 +161,23 @@ def drawn(
         )
 
     made: dict[int, Trace] = {}
+    size = 0
 
     def heard(places: Sequence[int], answers: Sequence[Completion]) -> None:
+        nonlocal size
         traces = [trace(i, answer) for i, answer in zip(places, answers, strict=True)]
-        if len(made) < KEPT_AHEAD:
+        if len(made) < KEPT_AHEAD and size < KEPT_BYTES:
             made.update(zip(places, traces, strict=True))
+            size += sum(len(one.text) for one in traces)
         on_traces(places, traces)
 
     order = drawings.order if isinstance(drawings, Drawings) else range(len(drawings))
     for place, answer in enumerate(_in_order(caller, order, request, heard)):
         if answer.failure:
             on_failed(place, answer)
-        yield made.pop(place) if place in made else trace(place, answer)
+        known = made.pop(place, None)
+        size -= len(known.text) if known else 0
+        yield known or trace(place, answer)
 
 
 def _in_order(

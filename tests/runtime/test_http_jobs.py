@@ -299,15 +299,16 @@ def test_eight_tries_after_four_pay_for_four_in_calls_of_four(server: Scripted, 
     journal.close()
 
 
+@pytest.mark.parametrize("bound", ["KEPT_AHEAD", "KEPT_BYTES"])
 def test_answers_long_before_their_turn_are_let_go_and_read_again(
-    server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
     journal = Journal(tmp_path / "j.sqlite")
     server.become(latency=0.02, tail=0.1)
     with model_of(server, in_flight=8) as model:
         whole = drawn(model, journal, 2, 100)
         for module in (runtime_caller, runtime_draw):
-            monkeypatch.setattr(module, "KEPT_AHEAD", 1)
+            monkeypatch.setattr(module, bound, 1)
         other = Journal(tmp_path / "k.sqlite")
         assert drawn(model, other, 2, 100) == whole
         assert drawn(model, journal, 2, 100) == whole
