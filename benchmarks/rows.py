@@ -135,11 +135,11 @@ def main() -> int:
     ok = growth < MOST_MB and ratio <= MOST_RATIO
     about = {
         "name": "rows",
+        "words": args.words,
         "growth_mb": growth,
         "target_mb": MOST_MB,
         "ratio": round(ratio, 3),
         "target": MOST_RATIO,
-        "words": args.words,
     }
     print(json.dumps({**about, "ok": ok, "cpus": os.cpu_count(), "load": os.getloadavg()[0], "rows": rows}))
     return 0 if ok else 1

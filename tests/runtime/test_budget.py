@@ -14,6 +14,7 @@ from stillwise.models import http_pool
 from stillwise.models.http_spec import NANO, Price
 from stillwise.runtime.journal import Journal
 from stillwise.runtime.spending import Purse
+from tests.models.conftest import make_tokenizer
 from tests.models.serving import Scripted, model_of, serving
 from tests.runtime.http_job import asked, caller, calls, ignore
 
@@ -75,6 +76,16 @@ def test_what_is_prefilled_counts_before_it_is_sent(server: Scripted, journal: J
     with model_of(server, price=Price(prompt=Decimal(1000))) as model, pytest.raises(BudgetReached):
         caller(model, journal, Purse.of(Decimal(50), 0)).complete(requests, ignore)
     assert 35 < paid(journal) <= 50, "every call costs two"
+
+
+def test_a_tokenizer_finds_room_that_bytes_do_not(server: Scripted, journal: Journal, tmp_path: Path) -> None:
+    folder = tmp_path / "tokenizer"
+    make_tokenizer().save_pretrained(folder)
+    requests = [replace(request, ask=replace(request.ask, prefill=" wait" * 2000)) for request in asked(9)]
+    priced = {"price": Price(prompt=Decimal(1000)), "tokenizer": str(folder)}
+    with model_of(server, **priced) as model, pytest.raises(BudgetReached):
+        caller(model, journal, Purse.of(Decimal(5), 0)).complete(requests, ignore)
+    assert 3 < paid(journal) <= 5, "ten thousand bytes, two thousand tokens"
 
 
 def test_hours_of_one_step_are_missing_in_the_next(server: Scripted, journal: Journal) -> None:
