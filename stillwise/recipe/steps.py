@@ -146,12 +146,14 @@ def verify(work: Work, step: Step, folder: StepFolder) -> Facts:
     """New verdicts on an output's traces; the texts stay where they are."""
     source = cast(str, step.source)
     problems, tools, count = by_id(work.every_problem), work.tools(step), 0
+    bar = tools.progress(tools.step, len(work.traces(source)))
     with tables.writing(folder.path / VERDICTS, Judged) as judge:
         for some in _bounded(work.traces(source)):
             owners = [problems[trace.problem_id] for trace in some]
             for trace, verdict in zip(some, verdicts_of(cast(Verifier, step.part), owners, some, tools), strict=True):
                 judge(Judged(trace_id=trace.id, verdict=verdict))
             count += len(some)
+            bar.advance(len(some))
     return {"traces_of": source, "traces": count}
 
 

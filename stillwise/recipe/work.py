@@ -20,6 +20,7 @@ from stillwise.runtime.caller import JournalledCaller
 from stillwise.runtime.counted import Counted, Tally
 from stillwise.runtime.executor import Executor
 from stillwise.runtime.journal import CallJournal
+from stillwise.runtime.metered import metered
 from stillwise.runtime.spending import Purse
 from stillwise.runtime.store import RunFolder, StepFolder
 from stillwise.runtime.tables import Judged, Scored
@@ -87,20 +88,23 @@ class Work:
         """What of a role's model enters a fingerprint."""
         return self.trained.get(role) or identity(self.roles[role])
 
-    def caller(self, step: str, role: str) -> Caller:
-        """Journalled access to a role's model, or to those that a composed role answers with."""
+    def caller(self, step: str, role: str, opened: list[JournalledCaller]) -> Caller:
+        """Journalled access to a role's model, or to those that a composed role answers with; all are added to ``opened``."""
         if made := self.composed.get(role):
-            inner = {name: self.caller(step, name) for name in made.roles}
+            inner = {name: self.caller(step, name, opened) for name in made.roles}
             return cast(Composer, made.part).compose(inner, self.outputs[role].facts["measured"])
         opener = OpenModel(self.roles[role], self.threads)
-        return JournalledCaller(step=step, opener=opener, executor=self.executor, journal=self.journal, purse=self.purse)
+        found = JournalledCaller(step=step, opener=opener, executor=self.executor, journal=self.journal, purse=self.purse)
+        opened.append(found)
+        return found
 
     def tools(self, step: Step, path: str | None = None) -> Tools:
         """What a step's part may use; ``path`` is the seed path where one step works several times."""
         name = path or step.name
         tally = self.tallies.setdefault(step.name, Tally())
         known = [role for role in step.roles if role in self.roles or role in self.composed]
-        callers = {role: Counted(self.caller(name, role), role, tally) for role in known}
+        opened: list[JournalledCaller] = []
+        callers = {role: Counted(self.caller(name, role, opened), role, tally) for role in known}
         for role, caller in callers.items():
             if isinstance(caller.inner, JournalledCaller):
                 tally.waits.setdefault(role, []).append(caller.inner.waited)
@@ -109,7 +113,7 @@ class Work:
             seed=self.seeds.of(step),
             callers=callers,
             graders=self.graders,
-            progress=self.progress,
+            progress=metered(self.progress, opened),
             folders=self._folders(step) if step.arrow in ("train", "score", "evaluate") else {},
             scores={name: self.scores(name) for name in scores_of(step.part)},
         )

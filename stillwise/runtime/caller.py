@@ -80,9 +80,10 @@ class JournalledCaller:
         teacher = getattr(self._model, "teacher", None)
         return teacher.n if teacher else 1
 
-    def figures(self, left: int) -> Mapping[str, float]:
-        """What was spent, for the progress bar."""
-        return self.spending.figures(left)
+    @property
+    def spent(self) -> Spending | None:
+        """The same, for the progress bar; None before the first call: nobody opens a model to be told nothing."""
+        return self.__dict__.get("spending")
 
     def logprobs(self, ask: Ask, answers: Sequence[str]) -> list[tuple[float, ...]]:
         """Log-probabilities of given answers (computed anew each time). Raises UserError where the model gives none."""
@@ -97,6 +98,7 @@ class JournalledCaller:
         answers: dict[int, Completion] = {}
         for places, batch in self._batches(requests):
             answers.update(zip(places, batch, strict=True))
+            self.spending.heard += len(batch)
             on_batch(places, batch)
         return [answers[i] for i in range(len(requests))]
 
@@ -129,6 +131,8 @@ class JournalledCaller:
         for done in self.waited.over(made, lambda done: sum(answer.num_tokens for answer in done.value)):
             places = todo[done.index]
             self.journal.put(keys[places], self.step, done.value)
+            for answer in done.value:
+                self.spending.made(answer)
             yield places, done.value
 
     def _key(self, batch: Sequence[Request]) -> str:
@@ -224,6 +228,7 @@ class Streamed:
         """What may be handed out now that these have come."""
         if not pairs:
             return
+        self.caller.spending.heard += len(pairs)
         on_batch([place for place, _ in pairs], [answer for _, answer in pairs])
         for place, answer in pairs:
             # A failure stands in no journal.

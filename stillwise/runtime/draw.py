@@ -12,7 +12,6 @@ from stillwise.arrows import (
     Ask,
     Caller,
     Completion,
-    Metered,
     OnBatch,
     Ordered,
     Paradigm,
@@ -239,7 +238,6 @@ def _verified(drawings: Drawings, sampling: Sampling, verifier: Verifier, bar: P
     known: dict[int, Verdict] = {}
     failed: dict[int, Failure] = {}
     tools, by, counts = drawings.tools, drawings.by, Counter[bool]()
-    caller = tools.callers[by]
 
     def note(place: int, answer: Completion) -> None:
         detail = f"try {drawings.indices[place // len(drawings.problems)]}: {answer.detail}"
@@ -250,9 +248,8 @@ def _verified(drawings: Drawings, sampling: Sampling, verifier: Verifier, bar: P
         found = verdicts(verifier, [drawings.problem(i) for i in places], traces, tools)
         known.update(zip(places, found, strict=True))
         counts.update(verdict.outcome is Outcome.CORRECT for verdict in found)
-        cost = caller.figures(len(drawings) - counts.total()) if isinstance(caller, Metered) else {}
-        tokens = sum(t.num_tokens or 0 for t in traces) / len(traces)
-        bar.advance(len(places), correct=counts[True] / counts.total(), tokens=tokens, **cost)
+        each = sum(t.num_tokens or 0 for t in traces) / len(traces)
+        bar.advance(len(places), correct=counts[True] / counts.total(), tokens_each=each)
 
     traces = drawn(drawings, drawings.paradigm, by, sampling, tools, grade, note)
     for place, trace in enumerate(traces):

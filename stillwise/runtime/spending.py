@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -58,6 +57,8 @@ class Spending:
     exhausted: bool = False
     """A call was held back because it could cost more than is left."""
     totals: dict[str, int] = field(default_factory=lambda: dict.fromkeys(NAMES, 0))
+    heard: int = 0
+    """Answers that were handed on, those from the journal included."""
     _held_nano: int = 0
     _taken: dict[str, int] = field(default_factory=lambda: dict.fromkeys(NAMES, 0))
 
@@ -73,10 +74,14 @@ class Spending:
     def spent(self, prompt_tokens: int, max_tokens: int, completion: Completion | None) -> None:
         """One call is over; None for a call without an answer."""
         if completion is not None:
-            self.totals["answered"] += 1
-            self.billed(completion.num_prompt_tokens, completion.num_tokens)
+            self.made(completion)
         if self.purse.budget_nano is not None:
             self.purse.pay(0, aside=self._most(prompt_tokens, max_tokens))
+
+    def made(self, completion: Completion) -> None:
+        """An answer that no journal held."""
+        self.totals["answered"] += 1
+        self.billed(completion.num_prompt_tokens, completion.num_tokens)
 
     def billed(self, prompt_tokens: int, completion_tokens: int) -> None:
         """So many tokens are billed, whether they are an answer or not."""
@@ -106,11 +111,12 @@ class Spending:
         self._taken = now
         return new
 
-    def figures(self, left: int) -> Mapping[str, float]:
-        """Cost so far and projected to the end, where there is a price."""
-        answered = self.totals["answered"]
-        if self.price is None or not answered:
-            return {}
-        paid = Decimal(self.purse.paid_nano + self._held_nano)
-        each = Decimal(self.totals[PAID] + self._held_nano) / answered
-        return {"cost": float(paid / NANO), "cost_at_end": float((paid + each * left) / NANO)}
+    @property
+    def tokens(self) -> int:
+        """Read and written."""
+        return self.totals["prompt_tokens"] + self.totals["completion_tokens"]
+
+    @property
+    def nano(self) -> int:
+        """Paid, by tokens and by hours."""
+        return self.totals[PAID] + self._held_nano

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from stillwise.errors import BudgetReached
 from stillwise.models import http_pool
 from stillwise.models.http_spec import NANO, Price
 from stillwise.runtime.journal import Journal
+from stillwise.runtime.metered import metered
 from stillwise.runtime.spending import Purse
 from tests.models.conftest import make_tokenizer
 from tests.models.serving import Scripted, model_of, serving
@@ -58,16 +59,35 @@ def test_a_budget_is_never_exceeded_and_goes_on_when_raised(server: Scripted, tm
         journal.close()
 
 
-def test_the_bar_gets_cost_and_projection(server: Scripted, tmp_path: Path) -> None:
+@dataclass
+class Shown:
+    """A bar that remembers what it was told last."""
+
+    figures: dict[str, float] = field(default_factory=dict)
+
+    def advance(self, done: int = 1, **figures: float) -> None:
+        self.figures = figures
+
+
+def test_bars_show_tokens_and_money_so_far_and_at_the_end(server: Scripted, journal: Journal) -> None:
+    shown = Shown()
     with model_of(server, price=Price(completion=Decimal("2.5"))) as model:
-        journal = Journal(tmp_path / "j.sqlite")
-        metered = caller(model, journal)
-        assert metered.figures(10) == {}
-        answers = metered.complete(asked(10), ignore)
-        journal.close()
-        tokens = sum(answer.num_tokens for answer in answers)
-        assert metered.figures(0)["cost"] == pytest.approx(tokens * 2.5e-6)
-        assert metered.figures(10)["cost_at_end"] == pytest.approx(2 * tokens * 2.5e-6)
+        caller(model, journal).complete(asked(4), ignore)
+        again = caller(model, journal, Purse.of(None, journal.ledger()["s"]["nano"]))
+        bar = metered(lambda label, total: shown, [again])("s", 20)
+        bar.advance(0)
+        assert shown.figures == {}, "nothing was asked, and nothing opened"
+        answers = again.complete(asked(10), lambda places, _: bar.advance(len(places), correct=0.5))
+    read, written = answers[0].num_prompt_tokens, answers[0].num_tokens
+    assert {(answer.num_prompt_tokens, answer.num_tokens) for answer in answers} == {(read, written)}
+    money = 2.5e-6 * written
+    assert shown.figures == {
+        "correct": 0.5,
+        "tokens": 6 * (read + written),
+        "tokens_at_end": 16 * (read + written),
+        "cost": pytest.approx(10 * money),
+        "cost_at_end": pytest.approx(20 * money),
+    }
 
 
 @pytest.mark.parametrize("start", ["word " * 2000, "7 " * 2000])
