@@ -47,7 +47,7 @@ class Compressing:
 
 
 def compress(asked: Compressing) -> list[str]:
-    """Quantise the run's student, measure it as the run did, and say what was lost; what the same student gave is found again."""
+    """Quantise the run's student, measure it as the run did, say what was lost; what the same student gave is found again."""
     student, out = student_of(asked.run), asked.run / COMPRESSED / asked.form
     if student == asked.run:
         raise UserError(f"{asked.run} is a model's folder, not a run's: nothing says what to measure the smaller one on")
