@@ -31,7 +31,7 @@ paper: {title: rows}
 about: problems through sample, verify and select
 roles: [teacher]
 steps:
-  - sample: {as: drawn, by: teacher, kind: all, tries: 1, max_tokens: %d, paradigm: {kind: think, instruction: ""}}
+  - sample: {as: drawn, by: teacher, kind: all, tries: 1, max_tokens: 512, paradigm: {kind: think, instruction: ""}}
   - verify: {as: verified, from: drawn}
   - select: {as: kept, from: verified, kind: first_correct}
 """
@@ -79,7 +79,7 @@ def run(folder: Path, url: str, count: int, serial: int, words: int = WORDS) -> 
     from stillwise.problems.resolve import resolve
     from stillwise.recipe.api import Recipe
 
-    (folder / "rows.yaml").write_text(RECIPE % max(512, words + 100))
+    (folder / "rows.yaml").write_text(RECIPE.replace("max_tokens: 512", f"max_tokens: {max(512, words + 100)}"))
     source = resolve(str(problems(folder / f"{serial}.jsonl", count, serial)))
     recipe = Recipe.load(folder / "rows.yaml")
     teacher = f"{url}#scripted?in_flight=128"

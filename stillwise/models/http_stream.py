@@ -21,7 +21,7 @@ from stillwise.records import Finish
 
 FLUSH_S = 0.1
 """Answers become durable together, one commit for all: as soon as there are enough, or after so many seconds."""
-MOST_UNREAD, MOST_UNREAD_BYTES = 4096, 8_000_000
+MOST_UNREAD, MOST_UNREAD_BYTES = 4096, 4_000_000
 """No further call is sent while the caller has more answers to read, or longer ones."""
 BYTES_PER_TOKEN = 3
 """What a limit by the minute expects; the server's own count corrects it."""

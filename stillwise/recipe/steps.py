@@ -58,7 +58,7 @@ from stillwise.runtime.store import StepFolder
 from stillwise.runtime.tables import Judged, Scored
 
 Facts = dict[str, Any]
-JUDGED_AT_ONCE, JUDGED_SIZE = 4096, 8_000_000
+JUDGED_AT_ONCE, JUDGED_SIZE = 4096, 4_000_000
 """Traces that a verifier sees together: so many, or with the last one so many characters."""
 
 

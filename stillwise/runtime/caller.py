@@ -21,7 +21,7 @@ from stillwise.runtime.journal import CallJournal
 from stillwise.runtime.spending import Purse, Spending
 
 REPLAYED_AT_ONCE = 256
-KEPT_AHEAD, KEPT_BYTES = 4096, 8_000_000
+KEPT_AHEAD, KEPT_BYTES = 4096, 4_000_000
 """Answers of a server that wait for their turn, and their text; those beyond are read again from the journal when it comes."""
 PLANNED_AT_ONCE = 8192
 """Requests whose fixed batches a model in this process plans together."""

@@ -37,7 +37,7 @@ from stillwise.records import (
     thinking_spans,
 )
 
-KEPT_AHEAD, KEPT_BYTES = 8192, 8_000_000
+KEPT_AHEAD, KEPT_BYTES = 8192, 4_000_000
 """Traces that wait for their turn, and their text; those beyond are made again when it comes."""
 OnFailed = Callable[[int, Completion], None]
 """Called with the position of a drawing that has no usable answer, and the completion that says why."""

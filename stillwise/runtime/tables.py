@@ -20,7 +20,7 @@ from stillwise.runtime.files import whole_file
 
 FORMAT = "1"
 """Raised when a schema changes; files of another format are refused."""
-ROWS_PER_GROUP, GROUP_SIZE = 4096, 8_000_000
+ROWS_PER_GROUP, GROUP_SIZE = 4096, 4_000_000
 """A group has no more rows, and ends with the row that brings its text to so many characters."""
 ROWS_AT_ONCE, SIZE_AT_ONCE = 512, 1_000_000
 """So many rows are Python's objects; the others of their group stand in columns, which take a fraction of the room."""
@@ -163,6 +163,7 @@ class _Groups:
         self.pack()
         self.writer.write_table(pa.concat_tables(self.packed).combine_chunks(), row_group_size=ROWS_PER_GROUP)
         self.packed.clear()
+        pa.default_memory_pool().release_unused()
         self.held, self.any = (0, 0), True
 
     def close(self) -> None:
@@ -225,8 +226,9 @@ def _groups(
     with _opened(path, kind) as file:
         for group in range(file.num_row_groups) if groups is None else groups:
             table = file.read_row_group(group, columns=names)
-            for start in range(0, table.num_rows, ROWS_AT_ONCE):
-                yield table.slice(start, ROWS_AT_ONCE).to_pylist()
+            step = min(ROWS_AT_ONCE, max(1, table.num_rows * SIZE_AT_ONCE // max(1, table.nbytes)))
+            for start in range(0, table.num_rows, step):
+                yield table.slice(start, step).to_pylist()
             del table
             # Otherwise Arrow keeps several groups' worth.
             pa.default_memory_pool().release_unused()
