@@ -21,7 +21,6 @@ from stillwise.asking import BanScope as BanScope
 from stillwise.asking import Caller as Caller
 from stillwise.asking import Completion as Completion
 from stillwise.asking import Likely as Likely
-from stillwise.asking import Metered as Metered
 from stillwise.asking import OnBatch as OnBatch
 from stillwise.asking import Ordered as Ordered
 from stillwise.asking import Progress as Progress

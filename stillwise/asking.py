@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -104,14 +104,6 @@ class Caller(Protocol):
 
     def count_tokens(self, text: str) -> int:
         """How many tokens the model's tokenizer makes of a text (no special tokens added)."""
-
-
-@runtime_checkable
-class Metered(Protocol):
-    """A caller that knows what its answers cost."""
-
-    def figures(self, left: int) -> Mapping[str, float]:
-        """Running figures for the progress bar; ``left`` answers are still to come (for the projection)."""
 
 
 @runtime_checkable

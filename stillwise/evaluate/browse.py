@@ -72,12 +72,14 @@ def browse_section(batches: Sequence[Batch], scores: Iterable[ScoreTable] = (), 
     # Most traces are never looked at: those that may be are fetched a few hundred at a time.
     while misses <= MISSES and (keys := list(islice(rounds, LOOKED_AT))):
         chains = [(key, *family.ancestors(key)) for key in keys]
-        places = _fetched(batches, {key for chain in chains for key in chain})
+        # Texts are cut as they are read: whole ones would not fit.
+        found = {
+            key: (_record(place, words, named.get(key[1], {})), _problem(known.get(place.trace.problem_id), place))
+            for key, place in _fetched(batches, {key for chain in chains for key in chain})
+        }
         for chain in chains:
-            records = {each: _record(places[each], words, named.get(each[1], {})) for each in chain}
             # One trace that is too long leaves room for others; many in a row mean that the room is used up.
-            place = places[chain[0]]
-            misses = 0 if sample.takes(records, _problem(known.get(key_problem(place)), place)) else misses + 1
+            misses = 0 if sample.takes({each: found[each][0] for each in chain}, found[chain[0]][1]) else misses + 1
             if misses > MISSES:
                 break
     total = sum(len(batch.output.traces) for batch in batches)
@@ -88,11 +90,6 @@ def browse_section(batches: Sequence[Batch], scores: Iterable[ScoreTable] = (), 
         "problems": sample.problems,
         "traces": list(sample.traces.values()),
     }
-
-
-def key_problem(place: Place) -> str:
-    """The problem that a trace answers."""
-    return place.trace.problem_id
 
 
 def _rounds(batches: Sequence[Batch]) -> Iterator[tuple[str, str]]:
@@ -144,13 +141,11 @@ class Family:
             seen.add(parent)
 
 
-def _fetched(batches: Sequence[Batch], keys: set[tuple[str, str]]) -> dict[tuple[str, str], Place]:
-    return {
-        (batch.name, trace.id): Place(batch, trace)
-        for batch in batches
-        for trace in batch.output.traces
-        if (batch.name, trace.id) in keys
-    }
+def _fetched(batches: Sequence[Batch], keys: set[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], Place]]:
+    for batch in batches:
+        for trace in batch.output.traces:
+            if (batch.name, trace.id) in keys:
+                yield (batch.name, trace.id), Place(batch, trace)
 
 
 def _scores(tables: Iterable[ScoreTable]) -> dict[str, dict[str, float | None]]:

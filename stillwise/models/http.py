@@ -26,7 +26,7 @@ from stillwise.models.http_pool import Pool
 from stillwise.models.http_probe import Asked, Needs, Probe
 from stillwise.models.http_render import Rendering
 from stillwise.models.http_spec import Teacher
-from stillwise.models.http_stream import MOST_UNREAD, Feed, Group, Stream
+from stillwise.models.http_stream import Feed, Group, Stream
 from stillwise.models.http_wire import Dialect, Wire
 from stillwise.models.model import Bunch, FreeMeter, Keep, Meter, keep_nothing
 
@@ -151,8 +151,7 @@ class HttpModel:
             began = now
             if stream.came and stream.asked and not paused:
                 time.sleep(LINGER_S)
-            bunch = [stream.came.popleft() for _ in range(len(stream.came))]
-            crowded = len(bunch) > MOST_UNREAD
+            bunch, crowded = stream.take()
             if bunch:
                 yield bunch
             if crowded:

@@ -7,27 +7,61 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import orjson
 
 from stillwise.arrows import Completion, Request
 from stillwise.errors import StillwiseError, UserError
 from stillwise.models.http_pool import Call
 from stillwise.models.http_wire import BadAnswer, Wire
 from stillwise.models.model import Arrived, Keep, Meter
+from stillwise.models.opening import answer_start
 from stillwise.records import Finish
 
 FLUSH_S = 0.1
 """Answers become durable together, one commit for all: as soon as there are enough, or after so many seconds."""
-MOST_UNREAD = 4096
-"""No further call is sent while the caller has so many answers to read."""
-CHARS_PER_TOKEN = 3
+MOST_UNREAD, MOST_UNREAD_BYTES = 4096, 4_000_000
+"""No further call is sent while the caller has more answers to read, or longer ones."""
+BYTES_PER_TOKEN = 3
+"""What a limit by the minute expects; the server's own count corrects it."""
+TEMPLATE_TOKENS = 512
+"""Room for what a server's template puts round a call: its own system prompt, marks of turns."""
 
 Group = tuple[tuple[int, Request], ...]
 """Requests that one call asks for, each with its place: several are samples of one question."""
 
 
-def _prompt_tokens(request: Request) -> int:
-    """A guess; the server counts."""
-    return len(request.ask.user) // CHARS_PER_TOKEN + 1
+class Sent(NamedTuple):
+    """One call's requests, and the most prompt tokens that they may be billed for."""
+
+    group: Group
+    prompt: int
+
+
+def _most_tokens(body: bytes) -> int:
+    """The most tokens that a call's prompt can have: all that is sent counts, for no vocabulary spends two on one byte."""
+    return len(body) + TEMPLATE_TOKENS
+
+
+def _billed(body: bytes) -> tuple[int, int]:
+    """Prompt and generated tokens that a body says it cost, whatever else is wrong with it; 0 where it does not say."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return 0, 0
+    usage = found.get("usage") if isinstance(found, dict) else None
+    stated = [usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens")]
+    prompt, generated = (max(0, amount) if isinstance(amount, int) else 0 for amount in stated)
+    return prompt, generated
+
+
+def _weight(answers: Iterable[Arrived]) -> int:
+    return sum(len(one.raw) + len(one.completion.text) for one in answers)
+
+
+def _crowded(answers: int, size: int) -> bool:
+    return answers > MOST_UNREAD or size > MOST_UNREAD_BYTES
 
 
 @dataclass(eq=False)
@@ -41,7 +75,7 @@ class Stream:
     """What is to be asked next."""
     closed: bool = False
     """Nothing more will be offered."""
-    asked: dict[int, Group] = field(default_factory=dict)
+    asked: dict[int, Sent] = field(default_factory=dict)
     """Calls that are on their way or wait to be repeated, by the place of their first request."""
     fresh: list[Arrived] = field(default_factory=list)
     """Answers that are not yet durable."""
@@ -55,6 +89,9 @@ class Stream:
     ended: bool = False
     """Nothing more is pulled: the requests are over, or the budget is."""
     ready: threading.Event = field(default_factory=threading.Event)
+    _put: int = 0
+    """Bytes of all answers that came; the loop counts, and the caller's thread those that it took: a number has one writer."""
+    _taken: int = 0
     _next: Group = ()
     _timer: asyncio.TimerHandle | None = None
 
@@ -65,7 +102,7 @@ class Stream:
 
     def pull(self) -> Call | None:
         """The next call, or None where the requests are over or the budget has no room for it now."""
-        if self.ended or self.error is not None or len(self.came) > MOST_UNREAD:
+        if self.ended or self.error is not None or _crowded(len(self.came), self._put - self._taken):
             return None
         # Read first: whoever closes has offered everything before.
         closed = self.closed
@@ -74,32 +111,42 @@ class Stream:
             if closed:
                 self._end()
             return None
-        let = self._let_in(group)
+        try:
+            body = self.wire.body(group[0][1], len(group))
+        except UserError as err:
+            self.stop(err)
+            return None
+        prompt = _most_tokens(body)
+        let = self._let_in(group, prompt)
+        if not let and self.wire.rendering:
+            prompt = self._counted(group[0][1])
+            let = self._let_in(group, prompt)
         self._next = group[let:]
         if not let:
             # Calls on the way may cost less than was set aside for them; with none of them, the budget is over.
             if not self.asked:
                 self._end()
             return None
-        return self._call(group[:let])
+        return self._call(Sent(group[:let], prompt), body if let == len(group) else self.wire.body(group[0][1], let))
 
-    def _let_in(self, group: Group) -> int:
+    def _let_in(self, group: Group, prompt: int) -> int:
         """How many of these samples the budget has room for; the prompt is paid for with the first."""
         for number, (_, request) in enumerate(group):
-            if not self.meter.may(0 if number else _prompt_tokens(request), request.sampling.max_tokens):
+            if not self.meter.may(0 if number else prompt, request.sampling.max_tokens):
                 return number
         return len(group)
 
-    def _call(self, group: Group) -> Call | None:
-        place, request = group[0]
-        expected = _prompt_tokens(request) + len(group) * min(request.sampling.max_tokens, 1024)
-        try:
-            call = Call(place, self.wire.path(request), self.wire.body(request, len(group)), expected)
-        except UserError as err:
-            self.stop(err)
-            return None
-        self.asked[place] = group
-        return call
+    def _counted(self, request: Request) -> int:
+        """The same by the tokenizer: nearer, but it takes longer than counting bytes: for what these leave no room for."""
+        assert self.wire.rendering is not None
+        prompt, opened = self.wire.rendering.render(request.ask)
+        return self.wire.rendering.count(prompt + answer_start(opened, request.ask.prefill)) + TEMPLATE_TOKENS
+
+    def _call(self, sent: Sent, body: bytes) -> Call:
+        place, request = sent.group[0]
+        self.asked[place] = sent
+        expected = len(body) // BYTES_PER_TOKEN + len(sent.group) * min(request.sampling.max_tokens, 1024)
+        return Call(place, self.wire.path(request), body, expected)
 
     def _end(self) -> None:
         self.ended = True
@@ -107,24 +154,43 @@ class Stream:
 
     def answered(self, call: Call, body: bytes) -> int | None:
         """Take an answer; None where the body holds none."""
-        group = self.asked[call.place]
+        group, prompt = self.asked[call.place]
         try:
             bodies = [body] if len(group) == 1 else self.wire.apart(body, len(group))
             found = [self.wire.read(request, raw) for (_, request), raw in zip(group, bodies, strict=True)]
         except BadAnswer:
-            return None
+            return self._wasted(call, body)
         del self.asked[call.place]
+        # The prompt is known now: what is left of the expectation is what the answer is compared with.
+        call.tokens -= found[0].num_prompt_tokens
         tokens = 0
         for number, ((place, request), raw, completion) in enumerate(zip(group, bodies, found, strict=True)):
             # The prompt was read once, and is paid for once.
             paid = replace(completion, num_prompt_tokens=0) if number else completion
-            self._arrive(request, Arrived(place, completion, raw), number, paid)
+            self._arrive(request, Arrived(place, completion, raw), 0 if number else prompt, paid)
             tokens += completion.num_tokens
         return tokens
 
+    def _wasted(self, call: Call, body: bytes) -> int | None:
+        """A reply without an answer is paid for all the same; None where the call may be repeated."""
+        sent = self.asked[call.place]
+        self.meter.billed(*_billed(body))
+        for number, (_, request) in enumerate(sent.group):
+            self.meter.spent(0 if number else sent.prompt, request.sampling.max_tokens, None)
+        let = self._let_in(sent.group, sent.prompt)
+        if let == len(sent.group):
+            return None
+        for number, (_, request) in enumerate(sent.group[:let]):
+            self.meter.spent(0 if number else sent.prompt, request.sampling.max_tokens, None)
+        # It is a new call once there is room again. In this order: the other thread must not see all as over.
+        self.ended = False
+        self.offered.appendleft(sent.group)
+        del self.asked[call.place]
+        return 0
+
     def lost(self, call: Call, reason: str, detail: str) -> None:
         """There will be no answer: the caller gets the reason."""
-        group = self.asked.pop(call.place)
+        group, prompt = self.asked.pop(call.place)
         self.meter.count("lost", len(group))
         for number, (place, request) in enumerate(group):
             nothing = Completion(
@@ -136,10 +202,10 @@ class Stream:
                 failure=reason,
                 detail=detail,
             )
-            self._arrive(request, Arrived(place, nothing), number, None)
+            self._arrive(request, Arrived(place, nothing), 0 if number else prompt, None)
 
-    def _arrive(self, request: Request, arrived: Arrived, number: int, paid: Completion | None) -> None:
-        self.meter.spent(0 if number else _prompt_tokens(request), request.sampling.max_tokens, paid)
+    def _arrive(self, request: Request, arrived: Arrived, prompt: int, paid: Completion | None) -> None:
+        self.meter.spent(prompt, request.sampling.max_tokens, paid)
         self.fresh.append(arrived)
         # Behind the last call nothing more can come that would share the commit.
         if len(self.fresh) >= self.flush_at or not (self.asked or self.offered):
@@ -162,9 +228,18 @@ class Stream:
         else:
             # In this order: the other thread must never see an answer that is neither fresh nor come.
             self.came.extend(fresh)
+            self._put += _weight(fresh)
         self.fresh = []
         self.ready.set()
         self.flushed()
+
+    def take(self) -> tuple[list[Arrived], bool]:
+        """All answers that came, for the caller's thread, and whether calls may have been held back because of them."""
+        bunch = [self.came.popleft() for _ in range(len(self.came))]
+        weight = _weight(bunch)
+        self._taken += weight
+        # Of two bunches that were too much together one is more than half.
+        return bunch, _crowded(2 * len(bunch), 2 * weight)
 
     def stop(self, error: UserError) -> None:
         """Nothing more can come."""

@@ -79,6 +79,9 @@ class Meter(Protocol):
     def spent(self, prompt_tokens: int, max_tokens: int, completion: Completion | None) -> None:
         """A call that was let in has come to its end; None where nobody knows what it cost."""
 
+    def billed(self, prompt_tokens: int, completion_tokens: int) -> None:
+        """So many tokens are billed for a reply that holds no answer."""
+
     def count(self, name: str, by: int = 1) -> None:
         """Count exchanges: sent, resolved, unknown, throttled, retried, lost."""
 
@@ -101,6 +104,9 @@ class FreeMeter:
         return True
 
     def spent(self, prompt_tokens: int, max_tokens: int, completion: Completion | None) -> None:
+        """Nothing is paid."""
+
+    def billed(self, prompt_tokens: int, completion_tokens: int) -> None:
         """Nothing is paid."""
 
     def count(self, name: str, by: int = 1) -> None:

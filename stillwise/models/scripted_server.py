@@ -373,7 +373,7 @@ class Connection(asyncio.Protocol):
         elif fault == "garbage":
             self.send(200, answer[: len(answer) // 2])
         elif fault == "empty":
-            self.send(200, b'{"choices":[]}')
+            self.send(200, orjson.dumps({**orjson.loads(answer), "choices": []}))
         else:
             if call:
                 self.server.seen.answered[call] += 1

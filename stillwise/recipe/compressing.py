@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any, Literal, cast
 
 from stillwise.errors import UserError
 from stillwise.evaluate.sections import comparison_section
+from stillwise.models.weights import folder_digest
 from stillwise.recipe.benchmarks import read_benchmarks
 from stillwise.recipe.load import NO_BINDING, Loaded, load
 from stillwise.recipe.outputs import METRICS_FILE, RECIPE_FILE, write_report
@@ -22,11 +24,13 @@ from stillwise.recipe.schema import Binding, Step
 from stillwise.recipe.serving import STUDENT, student_of
 from stillwise.recipe.summary import read_metrics, table_text
 from stillwise.recipe.work import Seeds
-from stillwise.runtime.files import folder_files, write_text
+from stillwise.runtime.files import folder_files, write_json, write_text
 from stillwise.runtime.progress import Mode
 
 Form = Literal["int8", "int4", "gguf"]
 COMPRESSED = "compressed"
+MADE_FROM = "made-from.json"
+"""In a smaller student's folder: the digest of the one that it was made from."""
 CONVERTER = "convert_hf_to_gguf.py"
 GROUP = 32
 """Weights that share one scale of four bits."""
@@ -43,13 +47,12 @@ class Compressing:
 
 
 def compress(asked: Compressing) -> list[str]:
-    """Quantise the run's student, measure it as the run did, and say what was lost; a finished folder is found again."""
+    """Quantise the run's student, measure it as the run did, say what was lost; what the same student gave is found again."""
     student, out = student_of(asked.run), asked.run / COMPRESSED / asked.form
     if student == asked.run:
         raise UserError(f"{asked.run} is a model's folder, not a run's: nothing says what to measure the smaller one on")
     step = _evaluation(asked.run)
-    if not out.is_dir():
-        _made(student, out, asked.form)
+    _made(student, out, asked.form)
     sizes = f"{asked.form}: {_megabytes(student)} MB to {_megabytes(out)} MB, {out}"
     if asked.form == "gguf":
         return [sizes, f"measure it behind llama-server: stillwise evaluate http://127.0.0.1:8080/v1#{asked.form} …"]
@@ -70,7 +73,13 @@ def _evaluation(folder: Path) -> Step:
 def _made(student: Path, out: Path, form: Form) -> None:
     from stillwise.train.folder import whole_folder
 
+    made_from, noted = {"student": folder_digest(student)}, out / MADE_FROM
+    if noted.is_file() and json.loads(noted.read_text(encoding="utf-8")) == made_from:
+        return
+    # A student that has changed since, or a folder that does not say whose it is.
+    shutil.rmtree(out, ignore_errors=True)
     with whole_folder(out) as folder:
+        write_json(folder / MADE_FROM, made_from)
         if form == "gguf":
             _convert(student, folder / f"{STUDENT}.gguf")
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
 
@@ -58,8 +58,8 @@ from stillwise.runtime.store import StepFolder
 from stillwise.runtime.tables import Judged, Scored
 
 Facts = dict[str, Any]
-JUDGED_AT_ONCE = 4096
-"""Traces that a verifier sees together."""
+JUDGED_AT_ONCE, JUDGED_SIZE = 4096, 4_000_000
+"""Traces that a verifier sees together: so many, or with the last one so many characters."""
 
 
 def curate(work: Work, step: Step, folder: StepFolder) -> Facts:
@@ -145,15 +145,28 @@ def _with_outcome(work: Work, output: str, outcome: Outcome) -> list[Trace]:
 def verify(work: Work, step: Step, folder: StepFolder) -> Facts:
     """New verdicts on an output's traces; the texts stay where they are."""
     source = cast(str, step.source)
-    traces = iter(work.traces(source))
     problems, tools, count = by_id(work.every_problem), work.tools(step), 0
+    bar = tools.progress(tools.step, len(work.traces(source)))
     with tables.writing(folder.path / VERDICTS, Judged) as judge:
-        while some := list(islice(traces, JUDGED_AT_ONCE)):
+        for some in _bounded(work.traces(source)):
             owners = [problems[trace.problem_id] for trace in some]
             for trace, verdict in zip(some, verdicts_of(cast(Verifier, step.part), owners, some, tools), strict=True):
                 judge(Judged(trace_id=trace.id, verdict=verdict))
             count += len(some)
+            bar.advance(len(some))
     return {"traces_of": source, "traces": count}
+
+
+def _bounded(traces: Iterable[Trace]) -> Iterator[list[Trace]]:
+    some, size = list[Trace](), 0
+    for trace in traces:
+        some.append(trace)
+        size += len(trace.text)
+        if len(some) == JUDGED_AT_ONCE or size >= JUDGED_SIZE:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 def score(work: Work, step: Step, folder: StepFolder) -> Facts:

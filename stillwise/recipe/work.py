@@ -20,6 +20,7 @@ from stillwise.runtime.caller import JournalledCaller
 from stillwise.runtime.counted import Counted, Tally
 from stillwise.runtime.executor import Executor
 from stillwise.runtime.journal import CallJournal
+from stillwise.runtime.metered import metered
 from stillwise.runtime.spending import Purse
 from stillwise.runtime.store import RunFolder, StepFolder
 from stillwise.runtime.tables import Judged, Scored
@@ -87,27 +88,32 @@ class Work:
         """What of a role's model enters a fingerprint."""
         return self.trained.get(role) or identity(self.roles[role])
 
-    def caller(self, step: str, role: str, tally: Tally) -> Caller:
-        """Journalled access to a role's model, or to those that a composed role answers with: these are what is counted."""
+    def caller(self, step: str, role: str, tally: Tally, opened: list[JournalledCaller]) -> Caller:
+        """Journalled access to a role's model, or to those that a composed role answers with: these are counted.
+
+        All that are opened are added to ``opened``.
+        """
         if made := self.composed.get(role):
-            inner = {name: self.caller(step, name, tally) for name in made.roles}
+            inner = {name: self.caller(step, name, tally, opened) for name in made.roles}
             return cast(Composer, made.part).compose(inner, self.outputs[role].facts["measured"])
         opener = OpenModel(self.roles[role], self.threads)
-        model = JournalledCaller(step=step, opener=opener, executor=self.executor, journal=self.journal, purse=self.purse)
-        tally.waits.setdefault(role, []).append(model.waited)
-        return Counted(model, role, tally)
+        found = JournalledCaller(step=step, opener=opener, executor=self.executor, journal=self.journal, purse=self.purse)
+        opened.append(found)
+        tally.waits.setdefault(role, []).append(found.waited)
+        return Counted(found, role, tally)
 
     def tools(self, step: Step, path: str | None = None) -> Tools:
         """What a step's part may use; ``path`` is the seed path where one step works several times."""
         name = path or step.name
         tally = self.tallies.setdefault(step.name, Tally())
         known = [role for role in step.roles if role in self.roles or role in self.composed]
+        opened: list[JournalledCaller] = []
         return Tools(
             step=name,
             seed=self.seeds.of(step),
-            callers={role: self.caller(name, role, tally) for role in known},
+            callers={role: self.caller(name, role, tally, opened) for role in known},
             graders=self.graders,
-            progress=self.progress,
+            progress=metered(self.progress, opened),
             folders=self._folders(step) if step.arrow in ("train", "score", "evaluate") else {},
             scores={name: self.scores(name) for name in scores_of(step.part)},
         )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stillwise.arrows import Ask, Caller, Metered, Together
+from stillwise.arrows import Ask, Caller, Together
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,3 @@ class Around:
     def together(self) -> int:
         """As many as the inner caller says."""
         return self.inner.together if isinstance(self.inner, Together) else 1
-
-    def figures(self, left: int) -> Mapping[str, float]:
-        """What was spent, where the inner caller knows."""
-        return self.inner.figures(left) if isinstance(self.inner, Metered) else {}

@@ -21,8 +21,8 @@ from stillwise.runtime.journal import CallJournal
 from stillwise.runtime.spending import Purse, Spending
 
 REPLAYED_AT_ONCE = 256
-KEPT_AHEAD = 4096
-"""Answers of a server that wait for their turn; those beyond are read again from the journal when it comes."""
+KEPT_AHEAD, KEPT_BYTES = 4096, 4_000_000
+"""Answers of a server that wait for their turn, and their text; those beyond are read again from the journal when it comes."""
 PLANNED_AT_ONCE = 8192
 """Requests whose fixed batches a model in this process plans together."""
 Requests = Iterator[tuple[int, Request] | None]
@@ -80,9 +80,10 @@ class JournalledCaller:
         teacher = getattr(self._model, "teacher", None)
         return teacher.n if teacher else 1
 
-    def figures(self, left: int) -> Mapping[str, float]:
-        """What was spent, for the progress bar."""
-        return self.spending.figures(left)
+    @property
+    def spent(self) -> Spending | None:
+        """The same, for the progress bar; None before the first call: nobody opens a model to be told nothing."""
+        return self.__dict__.get("spending")
 
     def logprobs(self, ask: Ask, answers: Sequence[str]) -> list[tuple[float, ...]]:
         """Log-probabilities of given answers (computed anew each time). Raises UserError where the model gives none."""
@@ -97,6 +98,7 @@ class JournalledCaller:
         answers: dict[int, Completion] = {}
         for places, batch in self._batches(requests):
             answers.update(zip(places, batch, strict=True))
+            self.spending.heard += len(batch)
             on_batch(places, batch)
         return [answers[i] for i in range(len(requests))]
 
@@ -129,6 +131,8 @@ class JournalledCaller:
         for done in self.waited.over(made, lambda done: sum(answer.num_tokens for answer in done.value)):
             places = todo[done.index]
             self.journal.put(keys[places], self.step, done.value)
+            for answer in done.value:
+                self.spending.made(answer)
             yield places, done.value
 
     def _key(self, batch: Sequence[Request]) -> str:
@@ -173,6 +177,8 @@ class Streamed:
     _read: deque[tuple[int, Completion]] = field(default_factory=deque)
     """Answers from the journal that nobody heard of yet."""
     _ready: dict[int, Completion] = field(default_factory=dict)
+    _size: int = 0
+    """Of the text of those that are ready."""
     _let_go: set[int] = field(default_factory=set)
     _turn: int = 0
 
@@ -222,17 +228,25 @@ class Streamed:
         """What may be handed out now that these have come."""
         if not pairs:
             return
+        self.caller.spending.heard += len(pairs)
         on_batch([place for place, _ in pairs], [answer for _, answer in pairs])
         for place, answer in pairs:
             # A failure stands in no journal.
-            if answer.failure or len(self._ready) < KEPT_AHEAD:
-                self._ready[place] = answer
+            if answer.failure or (len(self._ready) < KEPT_AHEAD and self._size < KEPT_BYTES):
+                self._keep(place, answer)
             else:
                 self._let_go.add(place)
+        del pairs
         while self._turn in self._ready or self._read_again():
-            yield self._ready.pop(self._turn)
+            answer = self._ready.pop(self._turn)
+            self._size -= len(answer.text)
+            yield answer
             del self.keys[self._turn]
             self._turn += 1
+
+    def _keep(self, place: int, answer: Completion) -> None:
+        self._ready[place] = answer
+        self._size += len(answer.text)
 
     def _read_again(self) -> bool:
         """Brings back the next answers that were let go; whether the next one is among them."""
@@ -240,7 +254,8 @@ class Streamed:
             return False
         places = [p for p in range(self._turn, self._turn + REPLAYED_AT_ONCE) if p in self._let_go]
         known = self.caller.journal.answers([self.keys[place] for place in places])
-        self._ready.update((place, self.model.read(self.request(place), known[self.keys[place]])) for place in places)
+        for place in places:
+            self._keep(place, self.model.read(self.request(place), known[self.keys[place]]))
         self._let_go.difference_update(places)
         return True
 

@@ -12,7 +12,6 @@ from stillwise.arrows import (
     Ask,
     Caller,
     Completion,
-    Metered,
     OnBatch,
     Ordered,
     Paradigm,
@@ -38,8 +37,8 @@ from stillwise.records import (
     thinking_spans,
 )
 
-KEPT_AHEAD = 8192
-"""Traces that wait for their turn; those beyond are made again when it comes."""
+KEPT_AHEAD, KEPT_BYTES = 8192, 4_000_000
+"""Traces that wait for their turn, and their text; those beyond are made again when it comes."""
 OnFailed = Callable[[int, Completion], None]
 """Called with the position of a drawing that has no usable answer, and the completion that says why."""
 OnTraces = Callable[[Sequence[int], Sequence[Trace]], None]
@@ -161,18 +160,23 @@ def drawn(
         )
 
     made: dict[int, Trace] = {}
+    size = 0
 
     def heard(places: Sequence[int], answers: Sequence[Completion]) -> None:
+        nonlocal size
         traces = [trace(i, answer) for i, answer in zip(places, answers, strict=True)]
-        if len(made) < KEPT_AHEAD:
+        if len(made) < KEPT_AHEAD and size < KEPT_BYTES:
             made.update(zip(places, traces, strict=True))
+            size += sum(len(one.text) for one in traces)
         on_traces(places, traces)
 
     order = drawings.order if isinstance(drawings, Drawings) else range(len(drawings))
     for place, answer in enumerate(_in_order(caller, order, request, heard)):
         if answer.failure:
             on_failed(place, answer)
-        yield made.pop(place) if place in made else trace(place, answer)
+        known = made.pop(place, None)
+        size -= len(known.text) if known else 0
+        yield known or trace(place, answer)
 
 
 def _in_order(
@@ -234,7 +238,6 @@ def _verified(drawings: Drawings, sampling: Sampling, verifier: Verifier, bar: P
     known: dict[int, Verdict] = {}
     failed: dict[int, Failure] = {}
     tools, by, counts = drawings.tools, drawings.by, Counter[bool]()
-    caller = tools.callers[by]
 
     def note(place: int, answer: Completion) -> None:
         detail = f"try {drawings.indices[place // len(drawings.problems)]}: {answer.detail}"
@@ -245,9 +248,8 @@ def _verified(drawings: Drawings, sampling: Sampling, verifier: Verifier, bar: P
         found = verdicts(verifier, [drawings.problem(i) for i in places], traces, tools)
         known.update(zip(places, found, strict=True))
         counts.update(verdict.outcome is Outcome.CORRECT for verdict in found)
-        cost = caller.figures(len(drawings) - counts.total()) if isinstance(caller, Metered) else {}
-        tokens = sum(t.num_tokens or 0 for t in traces) / len(traces)
-        bar.advance(len(places), correct=counts[True] / counts.total(), tokens=tokens, **cost)
+        each = sum(t.num_tokens or 0 for t in traces) / len(traces)
+        bar.advance(len(places), correct=counts[True] / counts.total(), tokens_each=each)
 
     traces = drawn(drawings, drawings.paradigm, by, sampling, tools, grade, note)
     for place, trace in enumerate(traces):

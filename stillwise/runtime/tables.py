@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from sys import intern
 from typing import Any, TypeVar
@@ -20,8 +20,9 @@ from stillwise.runtime.files import whole_file
 
 FORMAT = "1"
 """Raised when a schema changes; files of another format are refused."""
-ROWS_PER_GROUP = 4096
-ROWS_AT_ONCE = 512
+ROWS_PER_GROUP, GROUP_SIZE = 4096, 4_000_000
+"""A group has no more rows, and ends with the row that brings its text to so many characters."""
+ROWS_AT_ONCE, SIZE_AT_ONCE = 512, 1_000_000
 """So many rows are Python's objects; the others of their group stand in columns, which take a fraction of the room."""
 ZSTD_LEVEL = 3
 
@@ -115,33 +116,60 @@ def write(path: Path, records: Iterable[R], kind: type[R]) -> int:
 @contextmanager
 def writing(path: Path, kind: type[R]) -> Iterator[Callable[[R], None]]:
     """What adds one record after another to a table, which appears when the block ends well."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema, rows, packed, groups = _schema(kind), list[dict[str, Any]](), list[Any](), 0
+    schema = _schema(kind)
     options: dict[str, Any] = {"compression": "zstd", "compression_level": ZSTD_LEVEL, "write_page_checksum": True}
     with whole_file(path) as aside, pq.ParquetWriter(aside, schema, **options) as writer:
+        groups = _Groups(writer, schema)
+        yield lambda record: groups.add(_flat(record))
+        groups.close()
 
-        def pack() -> None:
-            columns = [pa.array([row[name] for row in rows], type=schema.field(name).type) for name in schema.names]
-            packed.append(pa.table(columns, schema=schema))
-            rows.clear()
 
-        def flush() -> None:
-            nonlocal groups
-            pack()
-            writer.write_table(pa.concat_tables(packed).combine_chunks(), row_group_size=ROWS_PER_GROUP)
-            packed.clear()
-            groups += 1
+@dataclass
+class _Groups:
+    """Rows on their way into a table: first as they are, then as columns, written group by group."""
 
-        def add(record: R) -> None:
-            rows.append(_flat(record))
-            if len(rows) == ROWS_AT_ONCE:
-                (flush if len(packed) + 1 == ROWS_PER_GROUP // ROWS_AT_ONCE else pack)()
+    writer: Any
+    schema: Any
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    packed: list[Any] = field(default_factory=list)
+    size: int = 0
+    """Characters in the rows."""
+    held: tuple[int, int] = (0, 0)
+    """Rows and characters in the columns."""
+    any: bool = False
 
-        yield add
-        if rows or packed or not groups:
-            flush()
+    def add(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+        self.size += sum(len(value) for value in row.values() if isinstance(value, str))
+        if self.held[0] + len(self.rows) == ROWS_PER_GROUP or self.held[1] + self.size >= GROUP_SIZE:
+            self.flush()
+        elif len(self.rows) == ROWS_AT_ONCE or self.size >= SIZE_AT_ONCE:
+            self.pack()
+
+    def pack(self) -> None:
+        import pyarrow as pa
+
+        columns = [pa.array([row[name] for row in self.rows], type=self.schema.field(name).type) for name in self.schema.names]
+        self.packed.append(pa.table(columns, schema=self.schema))
+        self.held = self.held[0] + len(self.rows), self.held[1] + self.size
+        self.size = 0
+        self.rows.clear()
+
+    def flush(self) -> None:
+        import pyarrow as pa
+
+        self.pack()
+        self.writer.write_table(pa.concat_tables(self.packed).combine_chunks(), row_group_size=ROWS_PER_GROUP)
+        self.packed.clear()
+        pa.default_memory_pool().release_unused()
+        self.held, self.any = (0, 0), True
+
+    def close(self) -> None:
+        """A table without rows has a group too."""
+        if self.rows or self.packed or not self.any:
+            self.flush()
 
 
 def read(path: Path, kind: type[R]) -> list[R]:
@@ -198,8 +226,9 @@ def _groups(
     with _opened(path, kind) as file:
         for group in range(file.num_row_groups) if groups is None else groups:
             table = file.read_row_group(group, columns=names)
-            for start in range(0, table.num_rows, ROWS_AT_ONCE):
-                yield table.slice(start, ROWS_AT_ONCE).to_pylist()
+            step = min(ROWS_AT_ONCE, max(1, table.num_rows * SIZE_AT_ONCE // max(1, table.nbytes)))
+            for start in range(0, table.num_rows, step):
+                yield table.slice(start, step).to_pylist()
             del table
             # Otherwise Arrow keeps several groups' worth.
             pa.default_memory_pool().release_unused()
@@ -267,7 +296,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if hasattr(value, "__dataclass_fields__"):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
     return value
 
 

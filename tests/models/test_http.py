@@ -12,6 +12,7 @@ import pytest
 
 from stillwise.arrows import Ask, Ban, Completion, Request
 from stillwise.errors import UserError
+from stillwise.models import http_stream
 from stillwise.models.bans import banned_words_in
 from stillwise.models.http import HttpModel
 from stillwise.models.http_stream import Stream
@@ -337,3 +338,14 @@ def test_greedy_samples_are_never_asked_for_together(server: Scripted) -> None:
         asked = [replace(request, sampling=Sampling(temperature=0.0, max_tokens=50)) for request in many(1, 4)]
         assert sum(len(bunch) for bunch in model.stream(enumerate(asked), meter, keep_nothing)) == 4
     assert meter.counts["sent"] == 4
+
+
+def test_no_call_goes_out_while_long_answers_wait_to_be_read(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_stream, "MOST_UNREAD_BYTES", 1)
+    with model_of(server, in_flight=4) as model:
+        bunches = model.stream(enumerate(requests(200)), FreeMeter(), keep_nothing)
+        first = next(bunch for bunch in bunches if bunch)
+        time.sleep(0.5)
+        sent = server.seen()["exchanges"] - server.seen()["probes"]
+        assert sent <= len(first) + 2 * 4
+        assert len(first) + sum(map(len, bunches)) == 200, "and all come in the end"

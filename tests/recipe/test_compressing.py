@@ -92,6 +92,20 @@ def test_the_converter_of_llama_cpp_is_used_where_it_is(
     assert load(run / "recipe.yaml").method.steps
 
 
+def test_another_student_is_compressed_anew(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "convert_hf_to_gguf.py"
+    script.write_text("import sys, pathlib\nwith open(sys.argv[0] + '.log', 'a') as log: log.write('.')\n")
+    script.write_text(script.read_text() + "pathlib.Path(sys.argv[3]).write_bytes(b'GGUF')\n")
+    monkeypatch.setenv("LLAMA_CPP", str(tmp_path))
+    log = tmp_path / "convert_hf_to_gguf.py.log"
+    for changed, converted in ((False, 1), (False, 1), (True, 2), (False, 2)):
+        if changed:
+            config = run / "student" / "generation_config.json"
+            config.write_text(json.dumps({"eos_token_id": 1}))
+        assert main(["compress", str(run), "--to", "gguf", "--quiet"]) == 0
+        assert len(log.read_text()) == converted
+
+
 def test_a_folder_that_is_no_run_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compress", str(run / "student")]) == 2
     assert "nothing says what to measure" in capsys.readouterr().err

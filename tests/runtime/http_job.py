@@ -6,17 +6,21 @@ import json
 import os
 import random
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stillwise.arrows import Ask, Completion, Request
+from stillwise.models.http import HttpModel
 from stillwise.models.model import Model
 from stillwise.models.open import open_model
 from stillwise.records import Sampling
 from stillwise.runtime.caller import JournalledCaller
 from stillwise.runtime.executor import Local
 from stillwise.runtime.journal import Journal
+from stillwise.runtime.spending import Purse
+from tests.models.serving import Scripted
 
 
 @dataclass(frozen=True)
@@ -79,3 +83,27 @@ class Job:
         """Wait for the end, and what came of it."""
         assert os.waitpid(self.pid, 0)[1] == 0
         return dict(json.loads(self.out.read_text()))
+
+
+class Opened:
+    """An opener of a model that is open already."""
+
+    def __init__(self, model: HttpModel) -> None:
+        self.model = model
+
+    def __call__(self) -> HttpModel:
+        return self.model
+
+
+def caller(model: HttpModel, journal: Journal, purse: Purse | None = None) -> JournalledCaller:
+    return JournalledCaller(step="s", opener=Opened(model), executor=Local(), journal=journal, purse=purse or Purse())
+
+
+def ignore(places: Sequence[int], answers: Sequence[Any]) -> None:
+    """Nobody listens."""
+
+
+def calls(server: Scripted) -> int:
+    """Exchanges so far that were no probes."""
+    seen = server.seen()
+    return int(seen["exchanges"]) - int(seen["probes"])

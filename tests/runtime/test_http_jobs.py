@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -14,22 +14,19 @@ from typing import Any
 import pytest
 
 from stillwise.arrows import Ban, Request, Sampled, Tools
-from stillwise.errors import BudgetReached, RunLocked, UserError
+from stillwise.errors import RunLocked, UserError
 from stillwise.models.http import HttpModel
 from stillwise.models.http_spec import Price, Teacher
 from stillwise.models.model import FreeMeter, keep_nothing
 from stillwise.records import Failure, Problem, Sampling
 from stillwise.runtime import caller as runtime_caller
 from stillwise.runtime import draw as runtime_draw
-from stillwise.runtime.caller import JournalledCaller
-from stillwise.runtime.executor import Local
 from stillwise.runtime.journal import Journal
-from stillwise.runtime.spending import Purse
 from stillwise.sample.paradigms import Think
 from stillwise.sample.rejection import All
 from tests.asking import Here, counting
 from tests.models.serving import Scripted, model_of, serving
-from tests.runtime.http_job import Job, asked
+from tests.runtime.http_job import Job, asked, caller, calls, ignore
 
 WINDOW = 16
 FAULTS = {
@@ -57,24 +54,6 @@ def server(process: Scripted) -> Scripted:
     return process
 
 
-class Opened:
-    """An opener of a model that is open already."""
-
-    def __init__(self, model: HttpModel) -> None:
-        self.model = model
-
-    def __call__(self) -> HttpModel:
-        return self.model
-
-
-def caller(model: HttpModel, journal: Journal, purse: Purse | None = None) -> JournalledCaller:
-    return JournalledCaller(step="s", opener=Opened(model), executor=Local(), journal=journal, purse=purse or Purse())
-
-
-def ignore(places: Sequence[int], answers: Sequence[Any]) -> None:
-    """Nobody listens."""
-
-
 def binding(server: Scripted) -> str:
     return f"{server.url}#scripted?in_flight={WINDOW}&timeout_s=5"
 
@@ -82,12 +61,6 @@ def binding(server: Scripted) -> str:
 def finished(server: Scripted, journal: Path, requests: list[Request]) -> dict[str, Any]:
     """What came of a job that nobody disturbs."""
     return Job.start(binding(server), journal, requests).result()
-
-
-def calls(server: Scripted) -> int:
-    """Exchanges so far that were no probes."""
-    seen = server.seen()
-    return int(seen["exchanges"]) - int(seen["probes"])
 
 
 def killed_at(server: Scripted, journal: Path, count: int, answered: int) -> None:
@@ -238,34 +211,6 @@ def test_a_server_that_only_fails_stops_the_job(server: Scripted, tmp_path: Path
         journal.close()
 
 
-def test_a_budget_is_never_exceeded_and_goes_on_when_raised(server: Scripted, tmp_path: Path) -> None:
-    price = Price(prompt=Decimal("0.4"), completion=Decimal("1.2"))
-    server.become(latency=0.01)
-    with model_of(server, price=price) as model:
-        journal = Journal(tmp_path / "j.sqlite")
-        budget = Decimal("0.005")
-        with pytest.raises(BudgetReached, match="larger --budget"):
-            caller(model, journal, Purse.of(budget, 0)).complete(asked(200), ignore)
-        paid, done = journal.ledger()["s"]["nano"], journal.ledger()["s"]["answered"]
-        assert int(budget * 10**9) * 0.9 < paid <= int(budget * 10**9)
-        assert calls(server) == done < 200
-        assert len(caller(model, journal, Purse.of(Decimal(1), paid)).complete(asked(200), ignore)) == 200
-        assert calls(server) == 200, "what was paid for is not asked again"
-        journal.close()
-
-
-def test_the_bar_gets_cost_and_projection(server: Scripted, tmp_path: Path) -> None:
-    with model_of(server, price=Price(completion=Decimal("2.5"))) as model:
-        journal = Journal(tmp_path / "j.sqlite")
-        metered = caller(model, journal)
-        assert metered.figures(10) == {}
-        answers = metered.complete(asked(10), ignore)
-        journal.close()
-        tokens = sum(answer.num_tokens for answer in answers)
-        assert metered.figures(0)["cost"] == pytest.approx(tokens * 2.5e-6)
-        assert metered.figures(10)["cost_at_end"] == pytest.approx(2 * tokens * 2.5e-6)
-
-
 def test_a_second_writer_is_refused(tmp_path: Path) -> None:
     first = Journal(tmp_path / "j.sqlite")
     with pytest.raises(RunLocked, match="another writer"):
@@ -354,15 +299,16 @@ def test_eight_tries_after_four_pay_for_four_in_calls_of_four(server: Scripted, 
     journal.close()
 
 
+@pytest.mark.parametrize("bound", ["KEPT_AHEAD", "KEPT_BYTES"])
 def test_answers_long_before_their_turn_are_let_go_and_read_again(
-    server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
     journal = Journal(tmp_path / "j.sqlite")
     server.become(latency=0.02, tail=0.1)
     with model_of(server, in_flight=8) as model:
         whole = drawn(model, journal, 2, 100)
         for module in (runtime_caller, runtime_draw):
-            monkeypatch.setattr(module, "KEPT_AHEAD", 1)
+            monkeypatch.setattr(module, bound, 1)
         other = Journal(tmp_path / "k.sqlite")
         assert drawn(model, other, 2, 100) == whole
         assert drawn(model, journal, 2, 100) == whole

@@ -45,6 +45,19 @@ def test_what_is_gone_is_not_there(written: tuple[Path, list[Trace]]) -> None:
     assert len(held) == 7
 
 
+def test_long_texts_end_a_group_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "GROUP_SIZE", 1000)
+    monkeypatch.setattr(tables, "SIZE_AT_ONCE", 300)
+    path, lengths = tmp_path / "traces.parquet", [10, 250, 700, 5000, 3, 400, 2]
+    made = [
+        Trace(id=f"t{i}", problem_id="p", role="r", model="m", paradigm="think", prompt="?", text="x" * size)
+        for i, size in enumerate(lengths)
+    ]
+    tables.write(path, made, Trace)
+    assert tables.sizes(path, Trace) == [3, 1, 3]
+    assert list(Traces(path)) == made
+
+
 def test_columns_are_read_alone(written: tuple[Path, list[Trace]]) -> None:
     path, made = written
     assert list(tables.columns(path, Trace, ["id", "sample_index"])) == [(trace.id, 0) for trace in made]
