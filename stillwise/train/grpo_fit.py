@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 KIND = "grpo"
-COUNTS = ("groups", "flat_groups", "refilled", "answers", "unscored", "learnt_tokens")
+DRAWN = ("groups", "flat_groups", "refilled", "answers", "unscored")
+"""Figures of what a step drew, 0 where it learns again from the answers of the step before."""
+COUNTS = (*DRAWN, "learnt_tokens")
 """Figures of a step that add up over steps."""
 
 
@@ -130,6 +132,8 @@ class GroupCost(loop.Cost):
     def passes(self, model: Any, step: loop.Step, number: int) -> loop.Step:
         """The student's own answers in the place of the problems; those of the update before where they serve for several."""
         if number % self.part.updates:
+            # What was drawn is told once; what is learnt is learnt again.
+            self.seen.update(dict.fromkeys(DRAWN, 0.0))
             return self.held
         asked = [self.prompts[row.id] for rows in step for row in rows if row.weight > 0]
         groups = self._groups(model, asked, number)

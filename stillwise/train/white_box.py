@@ -207,7 +207,7 @@ def _train_across(
             share=part.share,
             vocab=len(tokenizer),
         )
-        points = fitted(part, model, steps, tools, cost, part.kind)
+        points = fitted(part, model, steps, tools, cost, part.kind, moments(part.optimiser, student, out))
         folder.save_student(model, student, aside, end_token(tokenizer))
     groups = sum(len(found[row.id].groups) for row in rows)
     return {**figures(rendered, steps, points, time.monotonic() - began), "groups": groups}

@@ -305,6 +305,22 @@ def test_several_updates_share_answers_over_a_checkpoint(student: Path, tools: T
     assert GroupCost.state(cost_of(GRPO(**SMALL, rewards=(Letters(),)), student, tools)[1]) == {}
 
 
+@pytest.mark.usefixtures("threads")
+def test_what_was_drawn_is_counted_once_whatever_number_of_updates_learns_from_it(
+    student: Path, tmp_path: Path, tools: Tools
+) -> None:
+    once, twice = (
+        GRPO(**SMALL, epochs=1, updates=updates, rewards=(Letters(),)).train(posed(6), student, tmp_path / str(updates), tools)
+        for updates in (1, 2)
+    )
+    assert (once["steps"], twice["steps"]) == (2, 4)
+    for found in (once, twice):
+        assert (found["groups"], found["answers"]) == (6, 24)
+    assert [at["answers"] for _, at in twice["parts"]] == [12, 0, 12, 0]
+    first, again = (twice["parts"][step][1]["learnt_tokens"] for step in (0, 1))
+    assert first == again > 0, "tokens are learnt at each update"
+
+
 def test_answers_without_a_reward_leave_their_group(student: Path, tools: Tools) -> None:
     class Odd(Reward):
         """Nobody knows the first answer's worth."""
