@@ -13,6 +13,7 @@ from pydantic import Field
 
 from stillwise.arrows import Example, Preference, Tools, Trainer
 from stillwise.errors import StillwiseError, UserError
+from stillwise.models.pieces import vocabulary_size
 from stillwise.parts import Role, walk_parts
 from stillwise.records import derive_seed
 from stillwise.train import folder, loop
@@ -59,9 +60,9 @@ class Pairwise(Trainer, Fit):
             units, rendered = _units(examples, tokenizer, self.max_length)
             steps = planned(self, units, derive_seed(tools.seed, tools.step))
             model = load_student(self, student, rendered.rows[:2], derive_seed(tools.seed, tools.step))
-            check_head(model, rendered.rows[0], len(tokenizer))
+            check_head(model, rendered.rows[0], vocab := vocabulary_size(tokenizer))
             betas = {e.id: e.beta for e in examples if e.beta is not None}
-            cost = PairCost(objective=self.objective, vocab=len(tokenizer), betas=betas, max_drop=self.max_chosen_drop)
+            cost = PairCost(objective=self.objective, vocab=vocab, betas=betas, max_drop=self.max_chosen_drop)
             if _needs_reference(self.objective) or self.max_chosen_drop is not None:
                 cost.reference.update(_reference(model, cost, steps))
             points = fitted(self, model, steps, tools, cost, self.kind)

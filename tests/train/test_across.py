@@ -165,7 +165,7 @@ def test_a_kept_optimiser_goes_on_between_tokenizers_too(student: Path, tmp_path
 
     found = {}
     for optimiser in ("fresh", "kept"):
-        before, part = student, WhiteBox(across=Across(kind="alm"), optimiser=optimiser, epochs=1, **ONE)  # type: ignore[arg-type]
+        before, part = student, WhiteBox(across=Across(kind="alm"), optimiser=optimiser, epochs=1, **ONE)
         for stage in (0, 1):
             out = tmp_path / optimiser / str(stage) / "student"
             part.train(sums(4)[2 * stage : 2 * stage + 2], before, out, taught)
