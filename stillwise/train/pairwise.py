@@ -266,6 +266,7 @@ class PairCost(loop.Cost):
             certainty_B=None if certainty is None else certainty[::2] * certainty[1::2],
             point=None if self.point is None else sums.new_tensor(self.point),
             step=self.step,
+            # Pairs without weight stand nowhere among the step's, and what they come to counts nothing.
             places_B=None if self.step is None else _tensor([self.places.get(row.id, 0) for row in rows[::2]], sums.device),
         )
 

@@ -19,18 +19,18 @@ from tests.train.test_pairwise import pairs
 CASES: list[tuple[Preference, dict[str, Any]]] = [
     *((DPO(variant=v), {"loss_types": [v]}) for v in get_args(DPOVariant) if v != "exo_pair"),
     *(
-        (DPO(variant=v, label_smoothing=0.1), {"loss_types": [v], "label_smoothing": 0.1})  # type: ignore[arg-type]
+        (DPO(variant=v, label_smoothing=0.1), {"loss_types": [v], "label_smoothing": 0.1})
         for v in ("exo_pair", "robust", "aot", "aot_unpaired")
     ),
     *(
-        (DPO(variant=v, divergence=d, alpha=0.3), {"loss_types": [v], "f_divergence_type": d, "f_alpha_divergence_coef": 0.3})  # type: ignore[arg-type]
+        (DPO(variant=v, divergence=d, alpha=0.3), {"loss_types": [v], "f_divergence_type": d, "f_alpha_divergence_coef": 0.3})
         for v in sorted(OF_THE_GAP - {"exo_pair"})
         for d in get_args(FDivergence)
     ),
     *(
         (DPO(variant=v, tail=0.4, beta=0.3), {"loss_types": [v], "ld_alpha": 0.4, "beta": 0.3})
         for v in ("sigmoid", "ipo", "aot")
-    ),  # type: ignore[arg-type]
+    ),
     (DPO(weighted=True), {"use_weighting": True}),
     (Blend(), {"loss_types": ["sigmoid", "bco_pair", "sft"], "loss_weights": [0.8, 0.2, 1.0]}),
     (ChosenNLL(), {"loss_types": ["sft"]}),

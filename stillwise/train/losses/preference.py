@@ -35,8 +35,8 @@ DPOVariant = Literal[
     "aot_unpaired",
 ]
 FDivergence = Literal["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"]
-SORTED = frozenset({"aot", "aot_unpaired"})
-OF_THE_GAP = frozenset({"sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop"})
+SORTED: frozenset[DPOVariant] = frozenset({"aot", "aot_unpaired"})
+OF_THE_GAP: frozenset[DPOVariant] = frozenset({"sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop"})
 """Variants that read the two answers' difference alone, where what a divergence leaves open of a prompt cancels."""
 MAX_EXPONENT = 80.0
 """Log-ratios are capped here before they are exponents, for float32's sake (TRL caps there too)."""

@@ -120,7 +120,7 @@ def test_sorted_log_ratios_are_compared_rank_by_rank_however_a_step_is_cut() -> 
     draw = torch.Generator().manual_seed(5)
     sides = [-10 * torch.rand(6, generator=draw, dtype=torch.float64) for _ in range(4)]
     for variant in ("aot", "aot_unpaired"):
-        loss = DPO(variant=variant, label_smoothing=0.1)  # type: ignore[arg-type]
+        loss = DPO(variant=variant, label_smoothing=0.1)
         found = []
         for cut in ([slice(0, 6)], [slice(0, 1), slice(1, 4), slice(4, 6)]):
             win, lose = (side.clone().requires_grad_() for side in sides[:2])
@@ -261,7 +261,7 @@ def test_redi_pushes_less_than_it_pulls() -> None:
     chosen = torch.tensor([-4.0], requires_grad=True)
     rejected = torch.tensor([-6.0], requires_grad=True)
     value = -chosen / 4 + 0.8 * rejected / 10
-    given = {"chosen_tokens_B": torch.tensor([4.0]), "rejected_tokens_B": torch.tensor([10.0])}
+    given: dict[str, Any] = {"chosen_tokens_B": torch.tensor([4.0]), "rejected_tokens_B": torch.tensor([10.0])}
     mine = REDI().per_pair(Pairs(chosen_B=chosen, rejected_B=rejected, **given))
     assert torch.equal(mine, value)
     slopes = torch.autograd.grad(mine.sum(), (chosen, rejected))
