@@ -418,11 +418,20 @@ class Divergence(Part):
         """Values (…) in nats of log-measures (…, K) over the same K outcomes; only the student's has a gradient."""
 
 
+PairExtra = Literal["point", "step", "certainty"]
+"""What only some preference losses need to know of pairs (``train.losses.preference.Pairs``)."""
+
+
 class Preference(Part):
     """What a pair of a chosen and a rejected answer costs."""
 
     needs_reference: ClassVar[bool] = False
     """Whether a frozen reference model's log-probabilities are read."""
+
+    @property
+    def reads(self) -> frozenset[PairExtra]:
+        """What else it reads of pairs; the losses that it holds say so themselves."""
+        return frozenset()
 
     @abstractmethod
     def per_pair(self, pairs: Any) -> Tensor:

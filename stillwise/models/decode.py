@@ -6,12 +6,13 @@ happens when is a function of the batch and of what the model says, so an equal 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from stillwise.models.bans import Guard
 from stillwise.models.choose import Knobs, choose
+from stillwise.models.pieces import token_pieces, vocabulary_size
 from stillwise.models.window import PromptCache, WindowCache
 from stillwise.records import Finish, Sampling
 
@@ -50,8 +51,16 @@ class Vocabulary:
     """What the loop needs to know of tokens."""
 
     pieces: Sequence[bytes]
+    """One for each id that may be drawn; the output layer's rows beyond them are padding."""
     eos: frozenset[int]
     pad: int
+
+    @classmethod
+    def of(cls, tokenizer: Any, rows: int, eos: Iterable[int | None]) -> Vocabulary:
+        """Of a tokenizer and an output layer of so many rows, with the ids that may end an answer."""
+        pieces = token_pieces(tokenizer, min(rows, vocabulary_size(tokenizer)))
+        ends = frozenset(i for i in eos if i is not None and i < len(pieces))
+        return cls(pieces=pieces, eos=ends, pad=0 if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
 
 
 @dataclass
@@ -118,7 +127,7 @@ class Loop:
             use_cache=True,
             logits_to_keep=1,
         )
-        logits_NV: Tensor = answer.logits[:, -1]
+        logits_NV: Tensor = answer.logits[:, -1, : len(self.vocabulary.pieces)]
         return logits_NV
 
     def _step(self) -> None:

@@ -14,6 +14,15 @@ _OPEN, _CLOSE = THINK_OPEN.encode(), THINK_CLOSE.encode()
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>\Z")
 
 
+def vocabulary_size(tokenizer: Any) -> int:
+    """One more than the highest id that the tokenizer knows, added tokens included: a head's rows from here on are padding.
+
+    This is ``len(tokenizer)`` where its ids have no gaps.
+    """
+    highest: int = max(tokenizer.get_vocab().values())
+    return highest + 1
+
+
 def token_pieces(tokenizer: Any, size: int) -> list[bytes]:
     """One byte string for each token id below ``size``; ids that the tokenizer does not know add nothing.
 

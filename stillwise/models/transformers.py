@@ -15,7 +15,7 @@ from stillwise.models.bans import Bans
 from stillwise.models.choose import uniforms
 from stillwise.models.decode import Loop, Row, Vocabulary
 from stillwise.models.opening import answer_start, rendered
-from stillwise.models.pieces import text_of, thinking_tokens, token_pieces
+from stillwise.models.pieces import text_of, thinking_tokens, token_pieces, vocabulary_size
 from stillwise.models.weights import base_folder, folder_digest, is_adapter, model_folder
 from stillwise.records import digest
 
@@ -49,7 +49,10 @@ class TransformersModel:
         """A digest of the folder's files and of everything of the computation that moves a logit."""
         versions = [importlib.metadata.version(name) for name in ("torch", "transformers")]
         limits = (self._batch_tokens, MAX_LIVE, QUEUE)
-        return digest(folder_digest(self._folder), self._dtype, self._threads, self._device, limits, REVISION, versions)
+        # Only where there is padding: answers of other models are what they were before it was left out.
+        padding = self._config.get_text_config().vocab_size - vocabulary_size(self._tokenizer)
+        held = (REVISION, versions, padding) if padding > 0 else (REVISION, versions)
+        return digest(folder_digest(self._folder), self._dtype, self._threads, self._device, limits, *held)
 
     @cached_property
     def _device(self) -> str:
@@ -118,10 +121,8 @@ class TransformersModel:
         tokenizer = self._tokenizer
         stated = self._model.generation_config.eos_token_id
         ids = stated if isinstance(stated, list) else [stated]
-        eos = frozenset(i for i in (*ids, tokenizer.eos_token_id) if i is not None)
-        pad = tokenizer.pad_token_id
-        pieces = token_pieces(tokenizer, self._model.get_output_embeddings().weight.shape[0])
-        return Vocabulary(pieces=pieces, eos=eos, pad=0 if pad is None else pad)
+        rows = self._model.get_output_embeddings().weight.shape[0]
+        return Vocabulary.of(tokenizer, rows, (*ids, tokenizer.eos_token_id))
 
     @cached_property
     def _bans(self) -> Bans:
@@ -184,7 +185,7 @@ class TransformersModel:
                 continue
             tokens = torch.tensor([[*prompt, *ids]], device=self._device)
             with torch.inference_mode():
-                logits = self._model(tokens, logits_to_keep=len(ids) + 1).logits[0, :-1].float()
+                logits = self._model(tokens, logits_to_keep=len(ids) + 1).logits[0, :-1, : len(self._vocabulary.pieces)].float()
             chosen = torch.log_softmax(logits, -1).gather(-1, tokens[0, len(prompt) :, None])
             found.append(tuple(chosen[:, 0].tolist()))
         return found

@@ -85,8 +85,8 @@ def fitted(
     model: Any,
     steps: Sequence[loop.Step],
     tools: Tools,
-    cost: loop.Cost | None = None,
-    kind: str = "sft",
+    cost: loop.Cost,
+    kind: str,
     moments: Moments | None = None,
 ) -> list[loop.Point]:
     """Trains the model in place, telling the progress bar, and returns what happened at each step."""

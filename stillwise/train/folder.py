@@ -13,6 +13,7 @@ from typing import Any
 
 from stillwise.errors import UserError
 from stillwise.models.adapter import adapted
+from stillwise.models.pieces import vocabulary_size
 from stillwise.models.weights import base_folder, check_folder, is_adapter
 from stillwise.runtime.files import disk_errors, sync_folder
 from stillwise.train import processes
@@ -69,7 +70,7 @@ def _check_vocabulary(student: Path, tokenizer: Any) -> None:
     from transformers import AutoConfig
 
     rows = AutoConfig.from_pretrained(str(student), local_files_only=True).get_text_config().vocab_size
-    highest = max(tokenizer.get_vocab().values())
+    highest = vocabulary_size(tokenizer) - 1
     if highest >= rows:
         raise UserError(
             f"the tokenizer in {student} has ids up to {highest} ({tokenizer.convert_ids_to_tokens(highest)!r}), and its "

@@ -12,7 +12,7 @@ from stillwise.models.choose import uniforms
 from stillwise.models.decode import Loop, Vocabulary
 from stillwise.models.decode import Row as Decoded
 from stillwise.models.opening import rendered
-from stillwise.models.pieces import text_of, thinking_tokens, token_pieces
+from stillwise.models.pieces import text_of, thinking_tokens
 from stillwise.records import Finish, Problem, Sampling, Trace, digest, thinking_spans
 from stillwise.train.render import Row
 
@@ -75,9 +75,7 @@ class Drawer:
         """For a model and its tokenizer; it stops where evaluation will stop."""
         stated = model.generation_config.eos_token_id
         ids = (*(stated if isinstance(stated, list) else [stated]), tokenizer.eos_token_id, end)
-        pieces = token_pieces(tokenizer, model.get_output_embeddings().weight.shape[0])
-        pad = tokenizer.pad_token_id
-        vocabulary = Vocabulary(pieces=pieces, eos=frozenset(i for i in ids if i is not None), pad=0 if pad is None else pad)
+        vocabulary = Vocabulary.of(tokenizer, model.get_output_embeddings().weight.shape[0], ids)
         longest = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31
         return cls(vocabulary=vocabulary, sampling=sampling, positions=longest, role=role, step=step)
 

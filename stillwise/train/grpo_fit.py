@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from stillwise.arrows import Example, Tools
 from stillwise.errors import UserError
+from stillwise.models.pieces import vocabulary_size
 from stillwise.models.reward import forget_reward_models
 from stillwise.records import Finish, Sampling, derive_seed
 from stillwise.runtime.progress import silent
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 KIND = "grpo"
-COUNTS = ("groups", "flat_groups", "refilled", "answers", "unscored", "learnt_tokens")
+DRAWN = ("groups", "flat_groups", "refilled", "answers", "unscored")
+"""Figures of what a step drew, 0 where it learns again from the answers of the step before."""
+COUNTS = (*DRAWN, "learnt_tokens")
 """Figures of a step that add up over steps."""
 
 
@@ -53,7 +56,7 @@ def train_policy(part: GroupFit, examples: Sequence[Example], student: Path, out
         seed = derive_seed(tools.seed, tools.step, KIND)
         steps = planned(part, [prompt.row for prompt in asked], seed)
         model = load_student(part, student, [prompt.row for prompt in asked[:2]], seed)
-        check_head(model, asked[0].row, len(tokenizer))
+        check_head(model, asked[0].row, vocab := vocabulary_size(tokenizer))
         sampling = Sampling(temperature=part.temperature, top_p=1.0, max_tokens=part.max_tokens)
         cost = GroupCost(
             part=part,
@@ -62,6 +65,7 @@ def train_policy(part: GroupFit, examples: Sequence[Example], student: Path, out
             # Of rewards that score no bar is shown: the training has its own.
             tools=replace(tools, progress=silent),
             seed=seed,
+            vocab=vocab,
             reference=reference_of(model) if part.beta else None,
         )
         points = fitted(part, model, steps, tools, cost, KIND)
@@ -120,6 +124,8 @@ class GroupCost(loop.Cost):
     prompts: Mapping[str, Prompt]
     tools: Tools
     seed: int
+    vocab: int
+    """Ids from here on are padding of the head."""
     reference: Any | None = None
     taught: dict[str, Taught] = field(default_factory=dict)
     held: list[list[Row]] = field(default_factory=list)
@@ -130,6 +136,8 @@ class GroupCost(loop.Cost):
     def passes(self, model: Any, step: loop.Step, number: int) -> loop.Step:
         """The student's own answers in the place of the problems; those of the update before where they serve for several."""
         if number % self.part.updates:
+            # What was drawn is told once; what is learnt is learnt again.
+            self.seen.update(dict.fromkeys(DRAWN, 0.0))
             return self.held
         asked = [self.prompts[row.id] for rows in step for row in rows if row.weight > 0]
         groups = self._groups(model, asked, number)
@@ -232,7 +240,7 @@ class GroupCost(loop.Cost):
         return (losses_S * pack.weights_S).sum(), beside
 
     def _logprobs(self, model: Any, pack: Pack) -> Tensor:
-        head = Head.of(model)
+        head = Head.of(model, self.vocab)
         if head.softcap and self.part.temperature != 1:
             raise UserError("log-probabilities at a temperature other than 1 are not known for a head with a softcap")
         warm = replace(head, scale=head.scale / self.part.temperature)

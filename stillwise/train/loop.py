@@ -90,8 +90,12 @@ class Cost(ABC):
             raise StillwiseError(f"{type(self).__name__} remembers nothing, yet a checkpoint holds {sorted(state)} for it")
 
 
+@dataclass(frozen=True, kw_only=True)
 class TokenCost(Cost):
     """Cross-entropy of the supervised tokens, divided by their summed weight."""
+
+    vocab: int | None = None
+    """Ids from here on are padding of the head; None keeps all rows."""
 
     def weight(self, rows: Sequence[Row], pack: Pack) -> Tensor:
         """The summed weight of the tokens."""
@@ -99,7 +103,7 @@ class TokenCost(Cost):
 
     def total(self, model: Any, rows: Sequence[Row], pack: Pack) -> tuple[Tensor, Mapping[str, float]]:
         """The weighted sum; nothing beside it."""
-        return loss_sum(model, pack), {}
+        return loss_sum(model, pack, self.vocab), {}
 
 
 def optimise(

@@ -202,17 +202,21 @@ def head_error(model: Any, ids: Sequence[int], vocab: int | None = None) -> floa
     return float((mine - exact).abs().max()) / max(1.0, float(exact.abs().max()))
 
 
-def loss_sum(model: Any, pack: Pack) -> Tensor:
+def loss_sum(model: Any, pack: Pack, vocab: int | None = None) -> Tensor:
     """Weighted sum of the cross-entropies of the supervised tokens, in nats, computed in float32.
 
-    Logits that would take more than a chunk's memory are never made in full, if the model's head is a plain one.
+    Ids from ``vocab`` on are padding of the head and never seen; None keeps all rows. Logits that would take more than a
+    chunk's memory are never made in full, if the model's head is a plain one.
     """
     from torch.nn.functional import cross_entropy
 
     layer = model.get_output_embeddings()
     if layer is not None and len(pack.keep_S) * len(layer.weight) > FULL_ELEMENTS and _is_plain(model, pack):
-        return chunked(hidden_states(model, pack), Head.of(model), pack.targets_S, pack.weights_S)[0]
-    losses_S = cross_entropy(supervised_logits(model, pack).float(), pack.targets_S, reduction="none")
+        return chunked(hidden_states(model, pack), Head.of(model, vocab), pack.targets_S, pack.weights_S)[0]
+    logits_SV = supervised_logits(model, pack)
+    if vocab is not None and vocab < logits_SV.shape[1]:
+        logits_SV = logits_SV[:, :vocab]
+    losses_S = cross_entropy(logits_SV.float(), pack.targets_S, reduction="none")
     summed: Tensor = (losses_S * pack.weights_S).sum()
     return summed
 

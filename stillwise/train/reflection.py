@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from stillwise.arrows import Example, Tools, Trainer
+from stillwise.models.pieces import vocabulary_size
 from stillwise.parts import Input, Role
 from stillwise.records import derive_seed
 from stillwise.train import folder, loop
@@ -61,8 +62,8 @@ class SelfReflection(Trainer, Fit):
             units, rendered = triplets(examples, tokenizer, self.max_length, self.prompt_weight)
             steps = planned(self, units, seed)
             model = load_student(self, student, rendered.rows[:2], seed)
-            check_head(model, rendered.rows[0], len(tokenizer))
-            cost = ReflectedCost(vocab=len(tokenizer), ratio=self.ratio, margin=self.margin)
+            check_head(model, rendered.rows[0], vocab := vocabulary_size(tokenizer))
+            cost = ReflectedCost(vocab=vocab, ratio=self.ratio, margin=self.margin)
             points = fitted(self, model, steps, tools, cost, self.kind)
             folder.save_student(model, student, aside, end_token(tokenizer))
         found = figures(rendered, steps, points, time.monotonic() - began)

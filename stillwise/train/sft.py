@@ -33,8 +33,10 @@ class SFT(Trainer, Fit, Supervised):
 
         Durations stand under ``timing``, apart from everything that equal runs repeat byte for byte.
         """
+        from stillwise.models.pieces import vocabulary_size
         from stillwise.train import folder
         from stillwise.train.fit import figures, fitted, load_student
+        from stillwise.train.loop import TokenCost
         from stillwise.train.moments import moments
         from stillwise.train.render import end_token
 
@@ -44,7 +46,8 @@ class SFT(Trainer, Fit, Supervised):
             rendered = _rendered(self, examples, tokenizer)
             steps = _steps(self, rendered, derive_seed(tools.seed, tools.step))
             model = load_student(self, student, rendered.rows[:2], derive_seed(tools.seed, tools.step))
-            points = fitted(self, model, steps, tools, moments=moments(self.optimiser, student, out))
+            cost = TokenCost(vocab=vocabulary_size(tokenizer))
+            points = fitted(self, model, steps, tools, cost, self.kind, moments=moments(self.optimiser, student, out))
             folder.save_student(model, student, aside, end_token(tokenizer))
         return figures(rendered, steps, points, time.monotonic() - began)
 

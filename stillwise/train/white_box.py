@@ -17,6 +17,7 @@ from stillwise.arrows import Divergence, Example, Tools, Trainer
 from stillwise.errors import UserError
 from stillwise.models.http_spec import HTTP_SCHEMES
 from stillwise.models.open import split_binding
+from stillwise.models.pieces import vocabulary_size
 from stillwise.parts import Role
 from stillwise.records import derive_seed
 from stillwise.train import folder, loop, processes
@@ -141,7 +142,7 @@ class WhiteBox(Trainer, Fit, Supervised):
             end=end,
             pad=pad,
             seed=seed,
-            vocab=len(tokenizer),
+            vocab=vocabulary_size(tokenizer),
         )
 
     @property
@@ -167,13 +168,13 @@ def train_with(
             kept = tools.site.kept or Path(stack.enter_context(tempfile.TemporaryDirectory()))
             teacher = _cached(part, teacher, steps, kept, shared=tools.site.kept is not None)
         model = load_student(part, student, rendered.rows[:2], derive_seed(tools.seed, tools.step))
-        check_head(model, rendered.rows[0], len(tokenizer))
+        check_head(model, rendered.rows[0], vocabulary_size(tokenizer))
         cost = MixedCost(
             teacher=teacher,
             teacher_size=teacher_size,
             matching=part.matching,
             share=part.share,
-            vocab=len(tokenizer),
+            vocab=vocabulary_size(tokenizer),
             rollouts=part.rollouts(tokenizer, derive_seed(tools.seed, tools.step, part.kind)),
         )
         points = fitted(part, model, steps, tools, cost, part.kind, moments(part.optimiser, student, out))
@@ -198,16 +199,16 @@ def _train_across(
         require_rows(rows, rendered.dropped)
         steps = planned(part, [[row] for row in rows], seed)
         model, live = load_student(part, student, rows[:2], seed), Live(teacher, other)
-        check_head(model, rows[0], len(tokenizer))
+        check_head(model, rows[0], vocabulary_size(tokenizer))
         cost = AcrossCost(
             teacher=live,
             teacher_size=size_of_model(live.model),
             across=across,
             twins=found,
             share=part.share,
-            vocab=len(tokenizer),
+            vocab=vocabulary_size(tokenizer),
         )
-        points = fitted(part, model, steps, tools, cost, part.kind)
+        points = fitted(part, model, steps, tools, cost, part.kind, moments(part.optimiser, student, out))
         folder.save_student(model, student, aside, end_token(tokenizer))
     groups = sum(len(found[row.id].groups) for row in rows)
     return {**figures(rendered, steps, points, time.monotonic() - began), "groups": groups}

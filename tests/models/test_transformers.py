@@ -213,3 +213,20 @@ def test_folders_that_cannot_be_loaded_are_refused_with_a_reason(tiny_folder: Pa
         opened(save(tmp_path / "e", template=None)).render(Ask(user="?"))
     with pytest.raises(UserError, match="dtype 'float8'"):
         opened(tiny_folder, dtype="float8")
+
+
+def test_ids_that_only_the_head_knows_are_never_drawn(tmp_path: Path, tiny_folder: Path) -> None:
+    """A head of 1000 rows, of which the tokenizer knows 402, answers as one of 402."""
+    from transformers import AutoModelForCausalLM
+
+    wide = tmp_path / "wide"
+    shutil.copytree(tiny_folder, wide)
+    model = AutoModelForCausalLM.from_pretrained(str(tiny_folder))
+    model.resize_token_embeddings(1000, mean_resizing=False)
+    model.get_output_embeddings().weight.data[402:] = 9 * model.get_output_embeddings().weight.data[:598]
+    model.save_pretrained(str(wide))
+    hot = [replace(request, seed=n) for n, request in enumerate(requests(6, Sampling(temperature=1.5, max_tokens=30)))]
+    narrow, padded = opened(tiny_folder), opened(wide)
+    answers = padded.generate(hot)
+    assert [c.token_ids for c in answers] == [c.token_ids for c in narrow.generate(hot)]
+    assert padded.logprobs(Ask(user="1?"), ["12"]) == narrow.logprobs(Ask(user="1?"), ["12"])

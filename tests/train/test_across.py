@@ -18,6 +18,7 @@ from stillwise.train.alignment import byte_table, token_bytes
 from stillwise.train.fields import Across
 from stillwise.train.folder import load_tokenizer
 from stillwise.train.losses.cross_tokenizer import alm, uld
+from stillwise.train.moments import FILE
 from stillwise.train.render import Row, render
 from stillwise.train.white_box import WhiteBox
 from tests.train.conftest import CHATML, SPECIAL, make_model, sums
@@ -154,6 +155,26 @@ def test_a_student_comes_nearer_to_a_teacher_of_another_tokenizer(
     near, far = (found["parts"][-1][1]["divergence"] for found in (mine, plain))
     assert near < 0.8 * mine["parts"][0][1]["divergence"]
     assert near < 0.8 * far, "the tokens alone do not bring it there"
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_kept_optimiser_goes_on_between_tokenizers_too(student: Path, tmp_path: Path, taught: Tools) -> None:
+    """Two stages of one problem each: the second's update is another one with the moments of the first."""
+    import torch
+    from safetensors.torch import load_file
+
+    found = {}
+    for optimiser in ("fresh", "kept"):
+        before, part = student, WhiteBox(across=Across(kind="alm"), optimiser=optimiser, epochs=1, **ONE)
+        for stage in (0, 1):
+            out = tmp_path / optimiser / str(stage) / "student"
+            part.train(sums(4)[2 * stage : 2 * stage + 2], before, out, taught)
+            found[optimiser, stage], before = load_file(out / "model.safetensors"), out
+    assert (tmp_path / "kept" / "1" / FILE).is_file()
+    assert not list((tmp_path / "fresh").rglob(FILE))
+    first, last = ([found[optimiser, stage] for optimiser in ("fresh", "kept")] for stage in (0, 1))
+    assert all(torch.equal(first[0][name], first[1][name]) for name in first[0])
+    assert not all(torch.equal(last[0][name], last[1][name]) for name in last[0])
 
 
 def test_what_cannot_be_compared_is_refused(

@@ -26,6 +26,7 @@ from stillwise.train.losses.policy import advantages, clipped_ratio, flat, k3
 from stillwise.train.packing import Pack
 from stillwise.train.render import Row
 from stillwise.train.rewards import Formatted, Scored, Within
+from tests.train.conftest import without_padding
 
 SMALL: dict[str, Any] = {
     "group_size": 4,
@@ -61,7 +62,7 @@ class Same(Reward):
 
 @pytest.fixture(scope="module")
 def student(make_student: Callable[..., Path]) -> Path:
-    return make_student(vocab_size=264, initializer_range=0.2)
+    return make_student(vocab_size=261, initializer_range=0.2)
 
 
 def posed(count: int) -> list[Example]:
@@ -117,7 +118,11 @@ def cost_of(part: GRPO, student: Path, tools: Tools, count: int = 3) -> tuple[An
     drawer = Drawer.of(model, tokenizer, 258, sampling, "student", "train")
     held = {prompt.row.id: prompt for prompt in asked}
     reference = reference_of(model) if part.beta else None
-    return model, GroupCost(part=part, drawer=drawer, prompts=held, tools=tools, seed=5, reference=reference), examples
+    return (
+        model,
+        GroupCost(part=part, drawer=drawer, prompts=held, tools=tools, seed=5, vocab=261, reference=reference),
+        examples,
+    )
 
 
 TRL_LOSS = {"sequence": "grpo", "token": "dapo", "constant": "dr_grpo"}
@@ -200,6 +205,34 @@ def _padded(rows: Sequence[Row], cost: GroupCost) -> dict[str, Any]:
         "ref_per_token_logps": right(reference, torch.float32),
         "num_items_in_batch": mask.sum(),
     }
+
+
+@pytest.mark.usefixtures("threads")
+def test_rows_of_the_head_beyond_the_tokenizer_are_never_drawn_and_never_seen(
+    make_student: Callable[..., Path], tmp_path: Path, tools: Tools
+) -> None:
+    """Of 2000 rows of a random head, 261 are tokens; a training with the others cut off is the same one."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    wide = make_student(vocab_size=2000, initializer_range=0.2)
+    narrow = without_padding(wide, tmp_path / "narrow")
+    trained = {}
+    for folder in (wide, narrow):
+        _, cost, examples = cost_of(part := GRPO(**SMALL, steps=3, rewards=(Letters(),)), folder, tools)
+        held = cost.passes(
+            load_student(part, folder, [prompt.row for prompt in cost.prompts.values()][:2]),
+            [[cost.prompts[e.id].row] for e in examples],
+            0,
+        )
+        assert max(token for rows in held for row in rows for token in row.ids) < 261
+        out = tmp_path / "out" / folder.name
+        trained[folder] = part.train(posed(6), folder, out, tools)["curve"]
+    for (_, one, _), (_, other, _) in zip(*trained.values(), strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
+    after = AutoModelForCausalLM.from_pretrained(str(tmp_path / "out" / wide.name)).lm_head.weight[261:]
+    before = AutoModelForCausalLM.from_pretrained(str(wide)).lm_head.weight[261:]
+    assert torch.equal(before, after), "rows that nothing sees are not learnt"
 
 
 def test_answers_follow_their_prompts_and_repeat(student: Path, tools: Tools) -> None:
@@ -303,6 +336,22 @@ def test_several_updates_share_answers_over_a_checkpoint(student: Path, tools: T
         assert values[0] == values[1]
     assert cost.passes(model, step, 2) != first
     assert GroupCost.state(cost_of(GRPO(**SMALL, rewards=(Letters(),)), student, tools)[1]) == {}
+
+
+@pytest.mark.usefixtures("threads")
+def test_what_was_drawn_is_counted_once_whatever_number_of_updates_learns_from_it(
+    student: Path, tmp_path: Path, tools: Tools
+) -> None:
+    once, twice = (
+        GRPO(**SMALL, epochs=1, updates=updates, rewards=(Letters(),)).train(posed(6), student, tmp_path / str(updates), tools)
+        for updates in (1, 2)
+    )
+    assert (once["steps"], twice["steps"]) == (2, 4)
+    for found in (once, twice):
+        assert (found["groups"], found["answers"]) == (6, 24)
+    assert [at["answers"] for _, at in twice["parts"]] == [12, 0, 12, 0]
+    first, again = (twice["parts"][step][1]["learnt_tokens"] for step in (0, 1))
+    assert first == again > 0, "tokens are learnt at each update"
 
 
 def test_answers_without_a_reward_leave_their_group(student: Path, tools: Tools) -> None:

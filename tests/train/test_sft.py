@@ -11,10 +11,12 @@ import pytest
 from stillwise.arrows import Example, Tools
 from stillwise.errors import StillwiseError, UserError
 from stillwise.records import digest
+from stillwise.train import packing
+from stillwise.train.fields import Lora
 from stillwise.train.folder import whole_folder
 from stillwise.train.render import end_token, render
 from stillwise.train.sft import SFT
-from tests.train.conftest import CHATML, Heard, make_tokenizer, sums
+from tests.train.conftest import CHATML, Heard, make_tokenizer, sums, without_padding
 
 OPENING = CHATML.replace("assistant\\n' }}", "assistant\\n<think>\\n' }}")
 CLOSING = CHATML.replace("assistant\\n' }}", "assistant\\n<think>\\n\\n</think>\\n\\n' }}")
@@ -118,15 +120,16 @@ def test_a_student_learns_its_rows_by_heart_and_stops(
 
 
 def plain_loss(student: Path, examples: list[Example]) -> float:
-    """The mean loss per supervised token, row by row through transformers' own loss."""
+    """The mean loss per supervised token, row by row from the plain model's logits of the tokenizer's ids."""
     import torch
+    from torch.nn.functional import cross_entropy
 
     model, tokenizer = load(student)
     total, count = 0.0, 0
     for row in render(examples, tokenizer, 10_000).rows:
-        labels = torch.tensor([[-100] * row.start + list(row.ids[row.start :])])
         with torch.no_grad():
-            total += float(model(torch.tensor([row.ids]), labels=labels).loss) * row.num_learnt
+            logits = model(torch.tensor([row.ids])).logits[0, row.start - 1 : -1, : len(tokenizer)]
+        total += float(cross_entropy(logits, torch.tensor(row.ids[row.start :]), reduction="sum"))
         count += row.num_learnt
     return total / count
 
@@ -263,3 +266,19 @@ def test_a_student_that_cannot_be_trained_is_refused_with_a_reason(
         with pytest.raises(UserError, match=message):
             part.train(examples, folder, tmp_path / "out", tools)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("way", ["full", "chunks", "adapter"])
+def test_rows_of_the_head_beyond_the_tokenizer_are_never_seen(
+    way: str, make_student: Callable[..., Path], tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 2000 rows of a random head, 261 are tokens; a training with the others cut off has the same losses."""
+    wide = make_student(vocab_size=2000, initializer_range=0.2)
+    narrow = without_padding(wide, tmp_path / "narrow")
+    if way == "chunks":
+        monkeypatch.setattr(packing, "FULL_ELEMENTS", 0)
+    part = SFT(steps=4, learning_rate=1e-3, warmup_ratio=0, adapter=Lora(rank=4) if way == "adapter" else None)
+    found = [part.train(sums(5), folder, tmp_path / "out" / folder.name, tools)["curve"] for folder in (wide, narrow)]
+    for (_, one, _), (_, other, _) in zip(*found, strict=True):
+        assert one == pytest.approx(other, abs=1e-5)

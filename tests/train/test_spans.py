@@ -75,7 +75,7 @@ def plain_loss(student: Path, examples: list[Example], spans: SpanWeights) -> fl
         weights_L = torch.tensor(weights + [spans.solution] * (len(row.ids) - turn))[1:]
         ids_L = torch.tensor(row.ids)
         with torch.no_grad():
-            logits = model(ids_L[None]).logits[0, :-1].float()
+            logits = model(ids_L[None]).logits[0, :-1, : len(tokenizer)].float()
         losses_L = torch.nn.functional.cross_entropy(logits, ids_L[1:], reduction="none")
         total, divisor = total + float((weights_L * losses_L).sum()), divisor + float(weights_L.sum())
     return total / divisor

@@ -44,6 +44,17 @@ def token_logprobs(hidden_NH: Tensor, head: Head, targets_N: Tensor, chunk: int 
     return -per_token(hidden_NH, head, nll_of(targets_N), chunk)
 
 
+def log_collisions(hidden_NH: Tensor, head: Head) -> Tensor:
+    """log sum p^2 (N,), the log-probability that two draws are one token, in nats and without gradient."""
+    import torch
+
+    def chunk(part: slice) -> BlockLoss:
+        return lambda logits_BV, rows: (2 * logits_BV.log_softmax(-1)).logsumexp(-1)
+
+    with torch.no_grad():
+        return per_token(hidden_NH, head.detached(), chunk)
+
+
 def span_weights(
     offsets: Sequence[tuple[int, int]], spans: Sequence[Span], by_kind: Mapping[str, float], default: float = 1.0
 ) -> list[float]:

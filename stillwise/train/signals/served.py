@@ -13,6 +13,7 @@ from urllib.request import Request, urlopen
 
 from stillwise.errors import StillwiseError, UserError
 from stillwise.models.http_spec import Teacher
+from stillwise.models.pieces import vocabulary_size
 from stillwise.train.signals.source import Origin, Scored, Served, check_tokenizers, template_digest, tokenizer_digest
 
 FIRST_WAIT_S = 0.5
@@ -31,7 +32,7 @@ def served(binding: str, student: Any, k: int) -> Served:
         tokenizer=tokenizer_digest(student),
         template=template_digest(student),
         revision=teacher.identity,
-        vocab=len(student),
+        vocab=vocabulary_size(student),
     )
     return Served(origin, Scoring(teacher), k, workers=teacher.in_flight)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stillwise.errors import StillwiseError, UserError
+from stillwise.models.pieces import vocabulary_size
 from stillwise.models.weights import folder_digest
 from stillwise.records import digest
 from stillwise.train import folder, processes
@@ -83,7 +84,7 @@ def origin_of(teacher: Path, student: Any) -> Origin:
         tokenizer=tokenizer_digest(student),
         template=template_digest(student),
         revision=folder_digest(teacher),
-        vocab=len(student),
+        vocab=vocabulary_size(student),
     )
 
 

@@ -10,20 +10,24 @@ from typing import Any, get_args
 import pytest
 
 from stillwise.arrows import Preference, Regression
-from stillwise.errors import StillwiseError
+from stillwise.errors import StillwiseError, UserError
 from stillwise.parts import builtin_catalogue
-from stillwise.train.losses.joint import WithSFT
-from stillwise.train.losses.preference import DPO, KTO, ORPO, REDI, DPOVariant, Pairs, SimPO
+from stillwise.train.losses.joint import Blend, ChosenNLL, WithSFT
+from stillwise.train.losses.preference import DPO, KTO, ORPO, REDI, SORTED, DPOVariant, FDivergence, Pairs, SimPO, scored
 from stillwise.train.losses.regression import MSE, Huber, SoftBCE, Standard, bradley_terry
 
 LOSSES: tuple[Preference, ...] = (
-    *(DPO(variant=v, label_smoothing=0.1) for v in get_args(DPOVariant)),
+    *(DPO(variant=v, label_smoothing=0.1) for v in get_args(DPOVariant) if v not in SORTED),
+    *(DPO(divergence=d) for d in get_args(FDivergence)),
+    DPO(weighted=True, tail=0.4),
     ORPO(),
     SimPO(),
     REDI(),
     REDI(damping=0.5),
     KTO(),
     WithSFT(of=ORPO()),
+    ChosenNLL(),
+    Blend(of=(ORPO(), ChosenNLL()), weights=(0.5, 2.0)),
 )
 
 
@@ -41,9 +45,16 @@ def pairs(chosen: Any = (-4.0, -9.0), rejected: Any = (-6.0, -5.0), **changes: A
         "rejected_tokens_B": [10.0] * count,
         "reference_chosen_B": [-5.0] * count,
         "reference_rejected_B": [-5.5] * count,
+        "certainty_B": [0.3] * count,
+        "point": 0.25,
         **changes,
     }
     return Pairs(**{name: tensor(value) for name, value in given.items() if value is not None})
+
+
+def tailed() -> Pairs:
+    """One pair, whose rejected answer has six tokens more than the chosen one."""
+    return replace(pairs([-4.0], [-6.0]), tail=pairs([0.0], [-3.0], reference_chosen_B=[0.0], reference_rejected_B=[-2.0]))
 
 
 def sigma(x: float) -> float:
@@ -76,6 +87,17 @@ def test_closed_forms_of_one_pair() -> None:
         REDI(): 1 + 0.8 * -0.6,
         REDI(damping=0.5): 1 + 0.8 * math.exp(-0.3) * -0.6,
         KTO(): 1 - sigma(0.1 * (1 - 0.25)) + 1 - sigma(-0.1 * (-0.5 - 0.25)),
+        ChosenNLL(): 1.0,
+        Blend(): -0.8 * math.log(sigma(0.15)) - 0.2 * math.log(sigma(0.1)) - 0.2 * math.log(sigma(0.05)) + 1.0,
+        DPO(weighted=True): -0.3 * math.log(sigma(0.15)),
+        DPO(divergence="forward_kl"): -math.log(sigma(0.1 * (math.exp(0.5) - math.exp(-1)))),
+        DPO(divergence="js_divergence"): -math.log(sigma(0.1 * (math.log(sigma(1)) - math.log(sigma(-0.5))))),
+        DPO(divergence="alpha_divergence", alpha=1.0): -math.log(sigma(0.15)),
+        DPO(divergence="alpha_divergence"): -math.log(sigma(0.1 * 2 * (math.exp(0.25) - math.exp(-0.5)))),
+        DPO(variant="discopop", tau=0.1): -math.log(sigma(0.15)) * (1 - sigma(1.5)) + math.exp(-0.15) * sigma(1.5),
+        # Of one pair there is nothing to sort.
+        DPO(variant="aot"): -math.log(sigma(0.15)),
+        DPO(variant="aot_unpaired"): -math.log(sigma(0.15)),
     }
     for loss, value in expected.items():
         assert float(loss.per_pair(one)) == pytest.approx(value, abs=1e-9), loss
@@ -85,6 +107,69 @@ def test_closed_forms_of_one_pair() -> None:
     share = sigma(0.15 / 0.05)
     disco = -math.log(sigma(0.15)) * (1 - share) + math.exp(-0.15) * share
     assert float(DPO(variant="discopop").per_pair(one)) == pytest.approx(disco)
+
+
+def test_tokens_beyond_the_shorter_answer_count_less() -> None:
+    # Their log-ratio, -1, is part of the rejected answer's, -0.5.
+    for share, gap in ((1.0, 1.5), (0.4, 1 + 0.5 - 0.6), (0.0, 1 - 0.5)):
+        assert float(DPO(tail=share).per_pair(tailed())) == pytest.approx(-math.log(sigma(0.1 * gap)))
+
+
+def test_sorted_log_ratios_are_compared_rank_by_rank_however_a_step_is_cut() -> None:
+    import torch
+
+    draw = torch.Generator().manual_seed(5)
+    sides = [-10 * torch.rand(6, generator=draw, dtype=torch.float64) for _ in range(4)]
+    for variant in ("aot", "aot_unpaired"):
+        loss = DPO(variant=variant, label_smoothing=0.1)
+        found = []
+        for cut in ([slice(0, 6)], [slice(0, 1), slice(1, 4), slice(4, 6)]):
+            win, lose = (side.clone().requires_grad_() for side in sides[:2])
+            step = pairs(win.detach(), lose.detach(), reference_chosen_B=sides[2], reference_rejected_B=sides[3])
+            total = torch.zeros((), dtype=torch.float64)
+            for part in cut:
+                held = pairs(
+                    sides[0][part], sides[1][part], reference_chosen_B=sides[2][part], reference_rejected_B=sides[3][part]
+                )
+                held = replace(held, chosen_B=win[part], rejected_B=lose[part], step=step, places_B=torch.arange(6)[part])
+                total = total + loss.per_pair(held).sum()
+            one, other = (win - lose, sides[2] - sides[3]) if variant == "aot" else (win - sides[2], lose - sides[3])
+            gaps = 0.1 * (one.sort().values - other.sort().values)
+            plain = -(0.9 * torch.nn.functional.logsigmoid(gaps) + 0.1 * torch.nn.functional.logsigmoid(-gaps)).sum()
+            assert torch.isclose(total, plain)
+            for mine, theirs in zip(
+                torch.autograd.grad(total, (win, lose)), torch.autograd.grad(plain, (win, lose)), strict=True
+            ):
+                assert torch.allclose(mine, theirs)
+            found.append(float(total.detach()))
+        assert found[0] == pytest.approx(found[1])
+
+
+def test_divergences_meet_where_they_should() -> None:
+    import torch
+
+    ratios = torch.linspace(-2, 2, 9, dtype=torch.float64)
+    for divergence in get_args(FDivergence):
+        assert float(scored(torch.zeros(1, dtype=torch.float64), divergence, 0.5)) == 0, "f'(1) = 0"
+        assert bool((scored(ratios, divergence, 0.5).diff() > 0).all())
+    assert torch.allclose(scored(ratios, "alpha_divergence", 1.001), ratios, atol=5e-3), "alpha 1 is the reverse KL"
+    assert torch.allclose(scored(ratios, "alpha_divergence", 0.0), scored(ratios, "forward_kl", 0.5)), "and 0 the forward KL"
+    assert torch.isfinite(scored(torch.tensor([-1e4, 1e4]), "alpha_divergence", 2.0)).all()
+
+
+def test_combinations_that_mean_nothing_are_refused() -> None:
+    with pytest.raises(ValueError, match="divergence reverse_kl alone"):
+        DPO(variant="apo_zero", divergence="forward_kl")
+    with pytest.raises(ValueError, match="sorts answers"):
+        DPO(variant="aot", weighted=True)
+    with pytest.raises(ValueError, match="2 weights for 3 losses"):
+        Blend(weights=(1.0, 2.0))
+    assert Blend().beta == 0.1
+    with pytest.raises(UserError, match="several"):
+        _ = Blend(of=(DPO(), SimPO()), weights=(1, 1)).beta
+    for loss in (KTO(), DPO(weighted=True)):
+        with pytest.raises(StillwiseError, match="needs"):
+            loss.per_pair(pairs(point=None, certainty_B=None))
 
 
 def test_a_pairs_own_beta_goes_before_the_fields() -> None:
@@ -177,7 +262,7 @@ def test_redi_pushes_less_than_it_pulls() -> None:
     chosen = torch.tensor([-4.0], requires_grad=True)
     rejected = torch.tensor([-6.0], requires_grad=True)
     value = -chosen / 4 + 0.8 * rejected / 10
-    given = {"chosen_tokens_B": torch.tensor([4.0]), "rejected_tokens_B": torch.tensor([10.0])}
+    given: dict[str, Any] = {"chosen_tokens_B": torch.tensor([4.0]), "rejected_tokens_B": torch.tensor([10.0])}
     mine = REDI().per_pair(Pairs(chosen_B=chosen, rejected_B=rejected, **given))
     assert torch.equal(mine, value)
     slopes = torch.autograd.grad(mine.sum(), (chosen, rejected))
