@@ -27,6 +27,7 @@ from random import Random
 from typing import Any
 
 from benchmarks.curate_rows import benchmarks, write
+from stillwise.problems.buffers import Texts, mixed
 from stillwise.problems.clusters import Clusters
 from stillwise.problems.decontaminate import Decontaminate, Leaks
 from stillwise.problems.dedupe import Dedupe, Near
@@ -34,7 +35,7 @@ from stillwise.problems.leaks import Index
 from stillwise.problems.perturb import PERTURBATIONS
 from stillwise.problems.resample import Cell, Resample, Share, allocate, exact_total
 from stillwise.problems.sketch import SAMPLE, Bands, boilerplate, sketch
-from stillwise.problems.words import Texts, mixed, tokenise
+from stillwise.problems.words import tokenise
 from stillwise.records import Problem
 
 Held = Mapping[str, Sequence[Problem]]
@@ -99,7 +100,7 @@ def ours(path: Path, out: Path, held: Held) -> tuple[Any, Any]:
             answers.append(numeric.to_numpy(zero_copy_only=False))
             at, last, questions = at + len(batch), int(problem[-1]), questions + len(asked)
         answer = np.concatenate(answers)
-        leader = clusters.components(lambda a, b: bool(answer[a] == answer[b] or np.isnan(answer[a] + answer[b])))
+        leader = clusters.components(~np.isnan(answer), lambda a, b: bool(answer[a] == answer[b]))
     duplicate = leader[owner] != owner
     usable = np.flatnonzero(~duplicate & ~leak & correct)
     kept = selected(usable, (domain, level, names), owner, length)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from stillwise.problems.sketch import is_in
-from stillwise.problems.words import DIGIT, SIGN, Texts, Tokens, ngrams, runs, tokenise
+from stillwise.problems.buffers import DIGIT, SIGN, Texts, Tokens, is_in
+from stillwise.problems.words import ngrams, runs, tokenise
 from stillwise.records import Problem
 
 if TYPE_CHECKING:
-    from stillwise.problems.words import Array
+    from stillwise.problems.buffers import Array
 
 SHARED = 2
 """An n-gram of more questions than this belongs to none of them."""

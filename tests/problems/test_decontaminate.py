@@ -8,12 +8,13 @@ from random import Random
 
 import pytest
 
+from stillwise.problems.buffers import Texts
 from stillwise.problems.decontaminate import Decontaminate, DecontaminateTraces, Leaks
 from stillwise.problems.file import File
 from stillwise.problems.gym import Micro
 from stillwise.problems.leaks import Index, Match
 from stillwise.problems.perturb import PERTURBATIONS
-from stillwise.problems.words import Texts, tokenise
+from stillwise.problems.words import tokenise
 from stillwise.records import Problem, Trace, thinking_spans
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

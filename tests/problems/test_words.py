@@ -5,7 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from stillwise.problems.words import Texts, ngrams, number_prints, runs, tokenise
+from stillwise.problems.buffers import Texts
+from stillwise.problems.words import ngrams, number_prints, runs, tokenise
 
 
 def words(*texts: str) -> list[list[str]]:

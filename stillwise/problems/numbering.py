@@ -1,0 +1,121 @@
+"""What numbers a question or says its worth, and is no part of it: ``Problem 7:``, ``Question 3 of 50``, ``(10 points)``."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from stillwise.problems.buffers import BRACKET, DIGIT, among, word_hash
+
+if TYPE_CHECKING:
+    from stillwise.problems.buffers import Array, Bytes, Tokens
+
+_LABELS = ("problem", "question", "exercise", "example", "task", "prompt", "item", "q", "p", "ex", "no")
+_WORTH = ("points", "point", "pts", "pt", "marks", "mark")
+_OUT_OF = ("of", "/")
+_PREFIXES = 2
+"""``Problem 7 (10 points):`` is two of them."""
+_LONGEST = 4
+"""Digits of a bare number before a full stop."""
+
+
+def numbering(tokens: Tokens, data: Bytes) -> Array:
+    """Which tokens number their text at its beginning or say its worth at either end.
+
+    A text of nothing else stays whole.
+    """
+    import numpy as np
+
+    edges = np.zeros(len(tokens.hashes) + 1, np.int32)
+    if not len(tokens.hashes):
+        return np.zeros(0, bool)
+    begins, ends = tokens.bounds[:-1], tokens.bounds[1:]
+    first = begins
+    for _ in range(_PREFIXES):
+        first = first + _prefix(tokens, data, first, ends)
+    last = ends - _suffix(tokens, data, first, ends)
+    changed = np.flatnonzero(((first > begins) | (last < ends)) & (first < last))
+    for low, high in ((begins[changed], first[changed]), (last[changed], ends[changed])):
+        np.add.at(edges, low, 1)
+        np.add.at(edges, high, -1)
+    return np.asarray(np.cumsum(edges[:-1]) > 0)
+
+
+def _prefix(tokens: Tokens, data: Bytes, first: Array, ends: Array) -> Array:
+    """How many tokens at the place of each text number it or say its worth."""
+    import numpy as np
+
+    out = np.zeros(len(first), np.int64)
+    texts = np.flatnonzero(first + 1 < ends)
+    at = first[texts]
+    told = (tokens.kinds[at] == DIGIT) | (tokens.kinds[at + 1] == DIGIT)
+    texts, at, room = texts[told], at[told], (ends - first)[texts[told]]
+    out[texts] = np.maximum(
+        _labelled(tokens, data, at, room), np.maximum(_bare(tokens, data, at), _worth(tokens, data, at, room))
+    )
+    return out
+
+
+def _labelled(tokens: Tokens, data: Bytes, at: Array, room: Array) -> Array:
+    """``Problem 7:`` is two tokens, ``Question 3 of 50`` four; something has to end them."""
+    import numpy as np
+
+    named = np.isin(tokens.hashes[at], _hashes(_LABELS)) & (_at(tokens.kinds, at + 1) == DIGIT)
+    counted = (room > 3) & np.isin(_at(tokens.hashes, at + 2), _hashes(_OUT_OF)) & (_at(tokens.kinds, at + 3) == DIGIT)
+    size = np.where(counted, 4, 2)
+    stop = _at(tokens.ends, at + size - 1)
+    ended = among(b":.)]*\n")[_at(data, stop)] | ((_at(data, stop) == ord(" ")) & among(b"([")[_at(data, stop + 1)])
+    return np.asarray(np.where(named & ended & (room > size), size, 0))
+
+
+def _bare(tokens: Tokens, data: Bytes, at: Array) -> Array:
+    """``17.`` and ``17)``, before white space."""
+    import numpy as np
+
+    stop = tokens.ends[at]
+    short = (tokens.kinds[at] == DIGIT) & (stop - tokens.starts[at] <= _LONGEST)
+    return np.asarray(short & among(b".)")[_at(data, stop)] & among(b" \n\t")[_at(data, stop + 1)], np.int64)
+
+
+def _worth(tokens: Tokens, data: Bytes, at: Array, room: Array) -> Array:
+    """``(10 points)``, four tokens, and ``[10 points]``, two."""
+    import numpy as np
+
+    round_ = tokens.kinds[at] == BRACKET
+    number, size = at + round_, np.where(round_, 4, 2)
+    return np.asarray(np.where((room > size) & _is_worth(tokens, data, number), size, 0))
+
+
+def _suffix(tokens: Tokens, data: Bytes, first: Array, ends: Array) -> Array:
+    """How many tokens at the end of each text say its worth."""
+    import numpy as np
+
+    out = np.zeros(len(first), np.int64)
+    texts = np.flatnonzero(ends - first > 4)
+    round_ = tokens.kinds[ends[texts] - 1] == BRACKET
+    number, size = ends[texts] - 2 - round_, np.where(round_, 4, 2)
+    out[texts] = np.where(_is_worth(tokens, data, number), size, 0)
+    return out
+
+
+def _is_worth(tokens: Tokens, data: Bytes, number: Array) -> Array:
+    """Whether a number and a word like points stand in brackets."""
+    import numpy as np
+
+    said = (_at(tokens.kinds, number) == DIGIT) & np.isin(_at(tokens.hashes, number + 1), _hashes(_WORTH))
+    before, behind = _at(data, _at(tokens.starts, number) - 1), _at(data, _at(tokens.ends, number + 1))
+    return np.asarray(said & among(b"([")[before] & among(b")].")[behind])
+
+
+def _at(values: Array, places: Array) -> Array:
+    """The values at the places; the last one where a place lies behind it."""
+    import numpy as np
+
+    return np.asarray(values[np.minimum(places, len(values) - 1)])
+
+
+@cache
+def _hashes(words: tuple[str, ...]) -> Array:
+    import numpy as np
+
+    return np.array([word_hash(word) for word in words], np.uint64)
