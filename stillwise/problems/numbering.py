@@ -47,13 +47,19 @@ def _prefix(tokens: Tokens, data: Bytes, first: Array, ends: Array) -> Array:
 
     out = np.zeros(len(first), np.int64)
     texts = np.flatnonzero(first + 1 < ends)
-    at = first[texts]
-    told = (tokens.kinds[at] == DIGIT) | (tokens.kinds[at + 1] == DIGIT)
-    texts, at, room = texts[told], at[told], (ends - first)[texts[told]]
-    out[texts] = np.maximum(
-        _labelled(tokens, data, at, room), np.maximum(_bare(tokens, data, at), _worth(tokens, data, at, room))
-    )
+    bold = _stars(tokens, first[texts])
+    at, room = first[texts] + bold, (ends - first)[texts] - bold
+    told = (room > 1) & ((_at(tokens.kinds, at) == DIGIT) | (_at(tokens.kinds, at + 1) == DIGIT))
+    texts, at, room, bold = texts[told], at[told], room[told], bold[told]
+    size = np.maximum(_labelled(tokens, data, at, room), np.maximum(_bare(tokens, data, at), _worth(tokens, data, at, room)))
+    out[texts] = np.where(size > 0, bold + size + np.where(bold > 0, _stars(tokens, at + size), 0), 0)
     return out
+
+
+def _stars(tokens: Tokens, at: Array) -> Array:
+    """2 where two stars stand, which set a heading, else 0."""
+    star = word_hash("*")
+    return 2 * ((_at(tokens.hashes, at) == star) & (_at(tokens.hashes, at + 1) == star))
 
 
 def _labelled(tokens: Tokens, data: Bytes, at: Array, room: Array) -> Array:
@@ -65,23 +71,26 @@ def _labelled(tokens: Tokens, data: Bytes, at: Array, room: Array) -> Array:
     size = np.where(counted, 4, 2)
     stop = _at(tokens.ends, at + size - 1)
     ended = among(b":.)]*\n")[_at(data, stop)] | ((_at(data, stop) == ord(" ")) & among(b"([")[_at(data, stop + 1)])
+    size = size + (_at(data, stop) == ord(")"))
     return np.asarray(np.where(named & ended & (room > size), size, 0))
 
 
 def _bare(tokens: Tokens, data: Bytes, at: Array) -> Array:
-    """``17.`` and ``17)``, before white space."""
+    """``17.`` is a token, ``17)`` two; white space has to follow."""
     import numpy as np
 
     stop = tokens.ends[at]
+    mark = _at(data, stop)
     short = (tokens.kinds[at] == DIGIT) & (stop - tokens.starts[at] <= _LONGEST)
-    return np.asarray(short & among(b".)")[_at(data, stop)] & among(b" \n\t")[_at(data, stop + 1)], np.int64)
+    ended = among(b".)")[mark] & among(b" \n\t")[_at(data, stop + 1)]
+    return np.asarray(np.where(short & ended, 1 + (mark == ord(")")), 0))
 
 
 def _worth(tokens: Tokens, data: Bytes, at: Array, room: Array) -> Array:
     """``(10 points)``, four tokens, and ``[10 points]``, two."""
     import numpy as np
 
-    round_ = tokens.kinds[at] == BRACKET
+    round_ = _at(tokens.kinds, at) == BRACKET
     number, size = at + round_, np.where(round_, 4, 2)
     return np.asarray(np.where((room > size) & _is_worth(tokens, data, number), size, 0))
 

@@ -62,8 +62,8 @@ _MATH = re.compile(r"\$[^$]+\$")
 _NAME = re.compile(r"(?<![.?!] )(?<!^)(?<!\\)\b[A-Z][a-z]{2,}\b")
 _THOUSANDS = re.compile(r"(?<![\d.,])(?:[1-9]\d{0,2}(?:(?:\{,\}|,\\!|,)\d{3})+|(?<![\^_{])[1-9]\d{3,})(?![\d,])")
 _SHORT_FRACTION = re.compile(r"\\([dt]?frac)(\d)(\d)")
-_FRACTION = re.compile(r"(\d?)\\[dt]?frac\{(\w+)\}\{(\w+)\}")
-_EXPONENT = re.compile(r"\^(?:(\d)|\{(\d+)\})")
+_FRACTION = re.compile(r"([0-9A-Za-z]?)\\[dt]?frac\{(\d+|[a-z])\}\{(\d+|[a-z])\}(?=([0-9A-Za-z]?))")
+_EXPONENT = re.compile(r"\^(?:(\d)(?!\d)|\{(\d+)\})")
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _UNITS = {word: value for value, word in enumerate(("one", "two", "three", "four", "five", "six", "seven", "eight", "nine"), 1)}
 _TEENS = {"ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16, "eighteen": 18}
@@ -137,7 +137,11 @@ def separators(text: str, rng: Random) -> str:
 
 def fractions(text: str, rng: Random) -> str:
     r"""``\frac{1}{2}`` as ``1/2``, and ``\frac12`` with its braces."""
-    text = _FRACTION.sub(lambda match: f"{match[1]}{' ' * bool(match[1])}{match[2]}/{match[3]}", text)
+
+    def in_line(match: re.Match[str]) -> str:
+        return f"{match[1]}{' ' * bool(match[1])}{match[2]}/{match[3]}{' ' * bool(match[4])}"
+
+    text = _FRACTION.sub(in_line, text)
     return _SHORT_FRACTION.sub(r"\\\1{\2}{\3}", text)
 
 

@@ -146,8 +146,11 @@ def _runs(data: Bytes, offsets: Array) -> tuple[Array, Array, Array]:
 
     classes = _classes()[data]
     dashes = np.flatnonzero(data[1:-1] == ord("-")) + 1
-    # A hyphen between letters joins words that others write apart.
-    classes[dashes[(classes[dashes - 1] == LETTER) & (classes[dashes + 1] == LETTER)]] = 0
+    # A hyphen before a word joins what others write apart, or the number as a word: 3-digit. A variable has fewer letters.
+    dashes = dashes[classes[dashes + 1] == LETTER]
+    third = np.minimum(dashes + 3, len(data) - 1)
+    word = (classes[dashes - 1] == DIGIT) & (classes[third - 1] == LETTER) & (classes[third] == LETTER)
+    classes[dashes[word | (classes[dashes - 1] == LETTER)]] = 0
     slashes = np.flatnonzero(data[:-1] == ord("\\")) + 1
     classes[slashes[classes[slashes] == BRACKET]] = 0
     classes[pointed(data, classes, offsets)] = DIGIT
