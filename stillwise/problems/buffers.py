@@ -138,15 +138,31 @@ def word_hash(word: str) -> int:
     return int(mixed(held.sum(keepdims=True))[0])
 
 
-def is_in(values: Array, held: Array) -> Array:
-    """For each value whether it is among the held ones (sorted): a table of one bit's width answers most."""
-    import numpy as np
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A set of hashes to ask about many others at once: a table of one bit's width answers most."""
 
-    bits = np.uint64(64 - max(16, min(26, 4 + len(held).bit_length())))
-    table = np.zeros(1 << (64 - int(bits)), bool)
-    table[held >> bits] = True
-    out = table[values >> bits]
-    maybe = np.flatnonzero(out)
-    place = np.searchsorted(held, values[maybe])
-    out[maybe] = held[np.minimum(place, len(held) - 1)] == values[maybe] if len(held) else False
-    return np.asarray(out)
+    values: Array
+    """Sorted."""
+    table: Array
+    shift: int
+
+    @classmethod
+    def of(cls, values: Array) -> Held:
+        """The set of these hashes, which are sorted."""
+        import numpy as np
+
+        width = max(16, min(26, 4 + len(values).bit_length()))
+        table = np.zeros(1 << width, bool)
+        table[values >> np.uint64(64 - width)] = True
+        return cls(values, table, 64 - width)
+
+    def has(self, values: Array) -> Array:
+        """For each value whether it is in the set."""
+        import numpy as np
+
+        out = self.table[values >> np.uint64(self.shift)]
+        maybe = np.flatnonzero(out)
+        place = np.searchsorted(self.values, values[maybe])
+        out[maybe] = self.values[np.minimum(place, len(self.values) - 1)] == values[maybe] if len(self.values) else False
+        return np.asarray(out)

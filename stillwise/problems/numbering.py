@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from stillwise.problems.buffers import BRACKET, DIGIT, among, word_hash
+from stillwise.problems.buffers import BRACKET, DIGIT, Held, among, word_hash
 
 if TYPE_CHECKING:
     from stillwise.problems.buffers import Array, Bytes, Tokens
@@ -66,8 +66,8 @@ def _labelled(tokens: Tokens, data: Bytes, at: Array, room: Array) -> Array:
     """``Problem 7:`` is two tokens, ``Question 3 of 50`` four; something has to end them."""
     import numpy as np
 
-    named = np.isin(tokens.hashes[at], _hashes(_LABELS)) & (_at(tokens.kinds, at + 1) == DIGIT)
-    counted = (room > 3) & np.isin(_at(tokens.hashes, at + 2), _hashes(_OUT_OF)) & (_at(tokens.kinds, at + 3) == DIGIT)
+    named = _hashes(_LABELS).has(tokens.hashes[at]) & (_at(tokens.kinds, at + 1) == DIGIT)
+    counted = (room > 3) & _hashes(_OUT_OF).has(_at(tokens.hashes, at + 2)) & (_at(tokens.kinds, at + 3) == DIGIT)
     size = np.where(counted, 4, 2)
     stop = _at(tokens.ends, at + size - 1)
     ended = among(b":.)]*\n")[_at(data, stop)] | ((_at(data, stop) == ord(" ")) & among(b"([")[_at(data, stop + 1)])
@@ -111,7 +111,7 @@ def _is_worth(tokens: Tokens, data: Bytes, number: Array) -> Array:
     """Whether a number and a word like points stand in brackets."""
     import numpy as np
 
-    said = (_at(tokens.kinds, number) == DIGIT) & np.isin(_at(tokens.hashes, number + 1), _hashes(_WORTH))
+    said = (_at(tokens.kinds, number) == DIGIT) & _hashes(_WORTH).has(_at(tokens.hashes, number + 1))
     before, behind = _at(data, _at(tokens.starts, number) - 1), _at(data, _at(tokens.ends, number + 1))
     return np.asarray(said & among(b"([")[before] & among(b")].")[behind])
 
@@ -124,7 +124,7 @@ def _at(values: Array, places: Array) -> Array:
 
 
 @cache
-def _hashes(words: tuple[str, ...]) -> Array:
+def _hashes(words: tuple[str, ...]) -> Held:
     import numpy as np
 
-    return np.array([word_hash(word) for word in words], np.uint64)
+    return Held.of(np.array(sorted(word_hash(word) for word in words), np.uint64))

@@ -6,7 +6,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
-from stillwise.problems.buffers import BASE, DIGIT, SIGN, SPELT, among, is_in, powers, word_hash
+from stillwise.problems.buffers import BASE, DIGIT, SIGN, SPELT, Held, among, powers, word_hash
 
 if TYPE_CHECKING:
     from stillwise.problems.buffers import Array, Bytes, Tokens
@@ -173,15 +173,15 @@ def _gap(data: Bytes, begins: Array, ends: Array) -> tuple[Array, Array, Array]:
 
 
 @cache
-def _spelt() -> tuple[Array, Array, Array]:
-    """Sorted hashes of the words for numbers, their values, and the hash of each value's digits."""
+def _spelt() -> tuple[Held, Array, Array]:
+    """Hashes of the words for numbers, their values, and the hash of each value's digits."""
     import numpy as np
 
     values = {word: value for value, word in enumerate(_WORDS)} | {word: 20 + 10 * i for i, word in enumerate(_TENS)}
     found = sorted((word_hash(word), value) for word, value in values.items())
     digits = [word_hash(str(value)) for value in range(100)]
     return (
-        np.array([word for word, _ in found], np.uint64),
+        Held.of(np.array([word for word, _ in found], np.uint64)),
         np.array([value for _, value in found]),
         np.array(digits, np.uint64),
     )
@@ -192,8 +192,8 @@ def spelt(tokens: Tokens) -> Array:
     import numpy as np
 
     held, values, digits = _spelt()
-    at = np.flatnonzero(is_in(tokens.hashes, held))
-    said = values[np.searchsorted(held, tokens.hashes[at])]
+    at = np.flatnonzero(held.has(tokens.hashes))
+    said = values[np.searchsorted(held.values, tokens.hashes[at])]
     tens = (said[:-1] >= 20) & (said[1:] > 0) & (said[1:] < 10) & (np.diff(at) == 1)
     tens &= tokens.starts[at[1:]] - tokens.ends[at[:-1]] == 1
     tens &= tokens.bounds[np.searchsorted(tokens.bounds, at[1:])] != at[1:]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from stillwise.problems.buffers import BRACKET, DIGIT, SIGN, Texts, Tokens, is_in, mixed
+from stillwise.problems.buffers import BRACKET, DIGIT, SIGN, Held, Texts, Tokens, mixed
 from stillwise.problems.words import ngrams, number_prints, runs, tokenise
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def informative(tokens: Tokens, phrases: Array) -> Tokens:
     if not len(phrases):
         return tokens
     grams, first = _phrases(tokens)
-    hits = first[is_in(grams, phrases)]
+    hits = first[Held.of(phrases).has(grams)]
     covered = np.zeros(len(tokens.hashes) + 1, np.int32)
     np.add.at(covered, hits, 1)
     np.add.at(covered, hits + PHRASE, -1)

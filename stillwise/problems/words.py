@@ -20,11 +20,11 @@ from stillwise.problems.buffers import (
     LETTER,
     SIGN,
     SPELT,
+    Held,
     Texts,
     Tokens,
     among,
     byte_values,
-    is_in,
     mixed,
     powers,
     word_hash,
@@ -92,14 +92,14 @@ def _classes() -> Bytes:
 
 
 @cache
-def _commands() -> tuple[Array, Array, Array, Array]:
-    """Sorted hashes of commands that are left out; of those that become another, what they become, whether it is a sign."""
+def _commands() -> tuple[Held, Held, Array, Array]:
+    """Hashes of commands that are left out; of those that become another, what they become, whether it is a sign."""
     import numpy as np
 
     unseen = np.array(sorted(word_hash(word) for word in (*UNSEEN, *UNSEEN_TOO)), np.uint64)
     same = sorted((word_hash(word), word_hash(other), not other.isalpha()) for word, other in SAME.items())
     old, new, signs = zip(*same, strict=True)
-    return unseen, np.array(old, np.uint64), np.array(new, np.uint64), np.array(signs)
+    return Held.of(unseen), Held.of(np.array(old, np.uint64)), np.array(new, np.uint64), np.array(signs)
 
 
 def tokenise(texts: Texts) -> Tokens:
@@ -210,9 +210,9 @@ def _named(tokens: Tokens, data: Bytes) -> Array:
     commands = np.flatnonzero((tokens.starts > 0) & (data[tokens.starts - 1] == ord("\\")))
     unseen, old, new, signs = _commands()
     mask = np.ones(len(tokens.hashes), bool)
-    mask[commands[is_in(tokens.hashes[commands], unseen)]] = False
-    changed = commands[is_in(tokens.hashes[commands], old)]
-    place = np.searchsorted(old, tokens.hashes[changed])
+    mask[commands[unseen.has(tokens.hashes[commands])]] = False
+    changed = commands[old.has(tokens.hashes[commands])]
+    place = np.searchsorted(old.values, tokens.hashes[changed])
     tokens.hashes[changed] = new[place]
     tokens.kinds[changed[signs[place]]] = SIGN
     return mask
