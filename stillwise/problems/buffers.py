@@ -132,6 +132,7 @@ def mixed(hashes: Array) -> Array:
     return np.asarray(out ^ (out >> np.uint64(31)))
 
 
+@cache
 def word_hash(word: str) -> int:
     """The hash of a word that is one token."""
     held = byte_values()[list(word.encode())] * powers(BASE, len(word.encode()))

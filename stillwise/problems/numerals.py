@@ -87,16 +87,17 @@ def joined(tokens: Tokens, data: Bytes) -> Tokens:
     inner = _thousands(tokens, data, _separated(tokens, data))
     if not len(inner):
         return tokens
-    at = np.union1d(inner, inner - 1)
-    new = ~np.isin(at, inner)
+    head, mask = np.zeros(len(tokens.hashes), bool), np.ones(len(tokens.hashes), bool)
+    head[inner - 1], mask[inner] = True, False
+    head &= mask
+    at = np.flatnonzero(head | ~mask)
+    new = head[at]
     ends = np.cumsum(tokens.ends[at] - tokens.starts[at])
     begins = np.concatenate([[0], ends[:-1]])
     place = begins - begins[new][np.cumsum(new) - 1]
     parts = tokens.hashes[at] * powers(BASE, int(place.max()) + 1)[place]
     tokens.hashes[at[new]] = np.add.reduceat(parts, np.flatnonzero(new))
     tokens.ends[at[new]] = tokens.ends[at[np.append(new[1:], True)]]
-    mask = np.ones(len(tokens.hashes), bool)
-    mask[inner] = False
     return tokens.only(mask)
 
 

@@ -171,20 +171,23 @@ def _factorials(data: Bytes, classes: Bytes, offsets: Array) -> Array:
     """Exclamation marks that say something: in !=, or behind a number, lone letter or bracket where a formula goes on."""
     import numpy as np
 
-    marks = np.flatnonzero(data == ord("!"))
-    marks = marks[~np.isin(marks, offsets)]
-    limits = np.append(offsets, len(data))[np.searchsorted(offsets, marks, "right")]
-    before, behind = marks - 1, marks + 1
-    for _ in range(3):
+    marks = np.flatnonzero(data[1:] == ord("!")) + 1
+    before = marks - 1
+    for _ in range(2):
         before = before - (data[before] == ord("!"))
-        behind = behind + ((behind < limits) & among(b" !")[data[np.minimum(behind, len(data) - 1)]])
-    inside = behind < limits
-    after = np.minimum(behind, len(data) - 1)
-    near = behind == marks + 1
-    goes_on = among(_FACTORIAL_BEFORE)[data[after]] | (near & ((classes[after] != 0) | (data[after] == ord("("))))
-    lone = (classes[before] == LETTER) & (classes[np.maximum(before - 1, 0)] != LETTER)
-    behind_one = (classes[before] == DIGIT) | lone | among(b")]}")[data[before]]
-    return np.asarray(marks[inside & ((behind_one & goes_on) | (near & (data[after] == ord("="))))])
+    one = (classes[before] != LETTER) | (classes[np.maximum(before - 1, 0)] != LETTER)
+    one &= among(b")]}")[data[before]] | (classes[before] == LETTER) | (classes[before] == DIGIT)
+    marks, one = marks[kept := one | (data[np.minimum(marks + 1, len(data) - 1)] == ord("="))], one[kept]
+    if not len(marks):
+        return marks
+    ends = np.append(offsets, len(data))
+    limits, behind = ends[np.searchsorted(offsets, marks, "right")], marks + 1
+    for _ in range(3):
+        behind = behind + among(b" !")[data[np.minimum(behind, len(data) - 1)]]
+    after = data[np.minimum(behind, len(data) - 1)]
+    near = (behind == marks + 1) & ((_classes()[after] != 0) | (after == ord("=")))
+    goes_on = (near | among(_FACTORIAL_BEFORE)[after]) & (one | near) & (behind < limits)
+    return np.asarray(marks[goes_on & (ends[np.searchsorted(offsets, marks)] != marks)])
 
 
 def _plain(data: Bytes) -> Bytes:
