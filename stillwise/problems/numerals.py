@@ -53,7 +53,7 @@ def shorthand(data: Bytes, commands: Array, offsets: Array) -> Array:
     import numpy as np
 
     ends = np.concatenate([standing(data, commands, name) + len(name) for name in _FRACTIONS])
-    limits = np.append(offsets, len(data))[np.searchsorted(offsets, ends, "right")]
+    limits = np.append(offsets, len(data))[np.searchsorted(offsets, ends - 1, "right")]
     ends = ends + ((ends < limits) & (_byte(data, ends) == ord(" ")))
     first = ends[(ends + 1 < limits) & _digit(data, ends) & _digit(data, ends + 1)] + 1
     limits = np.append(offsets, len(data))[np.searchsorted(offsets, first, "right")]
@@ -75,20 +75,26 @@ def pointed(data: Bytes, classes: Bytes, offsets: Array) -> Array:
     import numpy as np
 
     points = np.flatnonzero(data[1:-1] == ord(".")) + 1
-    points = points[(classes[points - 1] == DIGIT) & (classes[points + 1] == DIGIT)]
-    edges = offsets[np.searchsorted(offsets, points)] - points
-    return np.asarray(points[(edges != 0) & (edges != 1)])
+    return inner(points[(classes[points - 1] == DIGIT) & (classes[points + 1] == DIGIT)], offsets)
+
+
+def inner(places: Array, offsets: Array) -> Array:
+    """Those of the places that are neither the first byte of a text nor the last."""
+    import numpy as np
+
+    edges = offsets[np.searchsorted(offsets, places)] - places
+    return np.asarray(places[(edges != 0) & (edges != 1)])
 
 
 def joined(tokens: Tokens, data: Bytes) -> Tokens:
     """Numbers with separators of thousands as one token; the hashes are those of bytes, not yet mixed."""
     import numpy as np
 
-    inner = _thousands(tokens, data, _separated(tokens, data))
-    if not len(inner):
+    tails = _thousands(tokens, data, _separated(tokens, data))
+    if not len(tails):
         return tokens
     head, mask = np.zeros(len(tokens.hashes), bool), np.ones(len(tokens.hashes), bool)
-    head[inner - 1], mask[inner] = True, False
+    head[tails - 1], mask[tails] = True, False
     head &= mask
     at = np.flatnonzero(head | ~mask)
     new = head[at]

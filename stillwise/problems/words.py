@@ -30,7 +30,7 @@ from stillwise.problems.buffers import (
     word_hash,
 )
 from stillwise.problems.numbering import numbering
-from stillwise.problems.numerals import divided, joined, lowered, pointed, shorthand, spelt, standing
+from stillwise.problems.numerals import divided, inner, joined, lowered, pointed, shorthand, spelt, standing
 
 if TYPE_CHECKING:
     from stillwise.problems.buffers import Array, Bytes
@@ -147,7 +147,7 @@ def _runs(data: Bytes, offsets: Array) -> tuple[Array, Array, Array]:
     classes = _classes()[data]
     dashes = np.flatnonzero(data[1:-1] == ord("-")) + 1
     # A hyphen before a word joins what others write apart, or the number as a word: 3-digit. A variable has fewer letters.
-    dashes = dashes[classes[dashes + 1] == LETTER]
+    dashes = inner(dashes[classes[dashes + 1] == LETTER], offsets)
     third = np.minimum(dashes + 3, len(data) - 1)
     word = (classes[dashes - 1] == DIGIT) & (classes[third - 1] == LETTER) & (classes[third] == LETTER)
     classes[dashes[word | (classes[dashes - 1] == LETTER)]] = 0
