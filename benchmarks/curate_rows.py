@@ -21,7 +21,8 @@ from stillwise.micro import families, solutions
 from stillwise.problems.perturb import PERTURBATIONS, numbers, renamed
 from stillwise.records import Problem
 
-PLANTED = ("verbatim", "wrapper", "delimiters", "numbered", "separators", "fractions", "raised", "digits")
+PLANTED = ("verbatim", "delimiters", "numbered", "separators", "fractions", "raised", "digits", *["wrapper"] * 3)
+"""Wrapped ones oftener: a wrapper is boilerplate only where a share of the questions has it, and there are five."""
 MICRO_SHARE, DUPLICATES, LEAKS, TRACE_LEAKS, SECOND_SAMPLES = 0.3, 0.05, 0.02, 0.01, 0.2
 ALIKE = 60
 LEAST_WORDS = 7

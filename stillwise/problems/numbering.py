@@ -54,8 +54,10 @@ def _prefix(tokens: Tokens, data: Bytes, first: Array, ends: Array) -> Array:
 
 def _stars(tokens: Tokens, at: Array) -> Array:
     """2 where two stars stand, which set a heading, else 0."""
+    import numpy as np
+
     star = word_hash("*")
-    return 2 * ((_at(tokens.hashes, at) == star) & (_at(tokens.hashes, at + 1) == star))
+    return np.where((_at(tokens.hashes, at) == star) & (_at(tokens.hashes, at + 1) == star), 2, 0)
 
 
 def _labelled(tokens: Tokens, data: Bytes, at: Array, room: Array) -> Array:

@@ -148,8 +148,10 @@ def _runs(data: Bytes, offsets: Array) -> tuple[Array, Array, Array]:
     dashes = np.flatnonzero(data[1:-1] == ord("-")) + 1
     # A hyphen before a word joins what others write apart, or the number as a word: 3-digit. A variable has fewer letters.
     dashes = inner(dashes[classes[dashes + 1] == LETTER], offsets)
-    third = np.minimum(dashes + 3, len(data) - 1)
-    word = (classes[dashes - 1] == DIGIT) & (classes[third - 1] == LETTER) & (classes[third] == LETTER)
+    third = dashes + 3
+    word = (classes[dashes - 1] == DIGIT) & (third < offsets[np.searchsorted(offsets, dashes, "right")])
+    third = np.minimum(third, len(data) - 1)
+    word &= (classes[third - 1] == LETTER) & (classes[third] == LETTER)
     classes[dashes[word | (classes[dashes - 1] == LETTER)]] = 0
     slashes = np.flatnonzero(data[:-1] == ord("\\")) + 1
     classes[slashes[classes[slashes] == BRACKET]] = 0
@@ -174,12 +176,12 @@ def _factorials(data: Bytes, classes: Bytes, offsets: Array) -> Array:
     marks = np.flatnonzero(data[1:] == ord("!")) + 1
     before = marks - 1
     for _ in range(2):
-        before = before - (data[before] == ord("!"))
+        before = np.maximum(before - (data[before] == ord("!")), 0)
     one = (classes[before] != LETTER) | (classes[np.maximum(before - 1, 0)] != LETTER)
     one &= among(b")]}")[data[before]] | (classes[before] == LETTER) | (classes[before] == DIGIT)
     marks, one = marks[kept := one | (data[np.minimum(marks + 1, len(data) - 1)] == ord("="))], one[kept]
     if not len(marks):
-        return marks
+        return np.asarray(marks)
     ends = np.append(offsets, len(data))
     limits, behind = ends[np.searchsorted(offsets, marks, "right")], marks + 1
     for _ in range(3):
