@@ -2,8 +2,8 @@
 
 Real problems (GSM8K and MATH training sets from ``--data``; without it the micro world alone) are multiplied by other numbers
 and names, each with a trace of some hundred words; micro problems carry traces of the micro reasoner's kind. Planted: copies of
-earlier rows' questions (verbatim, wrapped, other delimiters) under a new problem, and questions of the benchmarks in the
-question or inside the trace.
+earlier rows' questions (verbatim, wrapped, numbered, set in other ways) under a new problem, and questions of the benchmarks
+in the question or inside the trace.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from stillwise.micro import families, solutions
 from stillwise.problems.perturb import PERTURBATIONS, numbers, renamed
 from stillwise.records import Problem
 
-PLANTED = ("verbatim", "wrapper", "delimiters")
+PLANTED = ("verbatim", "delimiters", "numbered", "separators", "fractions", "raised", "digits", *["wrapper"] * 3)
+"""Wrapped ones oftener: a wrapper is boilerplate only where a share of the questions has it, and there are five."""
 MICRO_SHARE, DUPLICATES, LEAKS, TRACE_LEAKS, SECOND_SAMPLES = 0.3, 0.05, 0.02, 0.01, 0.2
 ALIKE = 60
 LEAST_WORDS = 7

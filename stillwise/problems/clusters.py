@@ -1,6 +1,7 @@
 """Near duplicates among any number of texts: keys and shingles lie on disk, memory holds one band at a time.
 
-Pairs that share a key are checked by their shingles; what is linked, directly or through others, is one component.
+Pairs that share a key are checked by their shingles; what is linked, directly or through others, is one component, unless
+two of its texts would be known to be other ones.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from typing import IO, TYPE_CHECKING, Any, Self
 from stillwise.problems.sketch import Sketch, shared
 
 if TYPE_CHECKING:
-    from stillwise.problems.words import Array
+    from stillwise.problems.buffers import Array
 
 LEADERS = 8
 """Unlike texts of one key that each further one is compared with; more make a crowded key cost its square."""
 CONTAINED = 0.95
 """Share of the shorter text's shingles that must stand in the longer one, where that may hold more."""
 LEAST_CONTAINED = 4
-May = Callable[[int, int], bool]
-"""Whether two texts, by number, may be one (their answers agree)."""
+Alike = Callable[[int, int], bool]
+"""Whether two texts of which something more is known (their answers), by number, agree in it."""
 
 
 class Clusters:
@@ -59,42 +60,45 @@ class Clusters:
         self._count += len(sketch.whole)
         self._written += len(sketch.shingles)
 
-    def components(self, may: May) -> Array:
-        """For each text the number of its component's first text; a text that is alone is its own."""
+    def components(self, known: Array, agree: Alike) -> Array:
+        """For each text the number of its component's first text; a text that is alone is its own.
+
+        ``known``: for each text whether ``agree`` may be asked about it. Where two of them disagree their components stay
+        apart, whatever links them.
+        """
         import numpy as np
 
         for file in self._files:
             file.flush()
-        parents = np.arange(self._count, dtype=np.int32)
-        for text, leader in self._equal():
-            _join(parents, text, leader)
+        forest = _Forest(known, agree)
+        for group in _groups(self._column(0)):
+            self._link(forest, group, None)
         refused: set[tuple[int, int]] = set()
         for band in range(self._bands):
             for group in _groups(self._column(3 + band)):
-                self._link(parents, group, may, refused)
-        for text in np.flatnonzero(parents != np.arange(self._count)).tolist():
-            parents[text] = _root(parents, text)
-        return parents
+                self._link(forest, group, refused)
+        for text in np.flatnonzero(forest.parents != np.arange(self._count)).tolist():
+            forest.parents[text] = forest.root(text)
+        return forest.parents
 
-    def _equal(self) -> Iterator[tuple[int, int]]:
-        for group in _groups(self._column(0)):
-            yield from ((int(text), int(group[0])) for text in group[1:])
-
-    def _link(self, parents: Array, group: Array, may: May, refused: set[tuple[int, int]]) -> None:
-        """Joins the texts of one key that are alike; what was refused once is not read again."""
+    def _link(self, forest: _Forest, group: Array, refused: set[tuple[int, int]] | None) -> None:
+        """Joins the texts of one key that are alike; what was refused once is not read again. None: all are alike."""
         leaders: list[int] = []
         for text in map(int, group):
-            root = _root(parents, text)
-            if any(_root(parents, leader) == root for leader in leaders):
+            root = forest.root(text)
+            if any(forest.root(leader) == root for leader in leaders):
                 continue
             for leader in leaders:
-                if (leader, text) not in refused and self._alike(leader, text) and may(leader, text):
-                    _join(parents, text, leader)
+                if self._one(leader, text, refused) and forest.join(leader, text):
                     break
-                refused.add((leader, text))
+                if refused is not None:
+                    refused.add((leader, text))
             else:
                 if len(leaders) < LEADERS:
                     leaders.append(text)
+
+    def _one(self, a: int, b: int, refused: set[tuple[int, int]] | None) -> bool:
+        return refused is None or ((a, b) not in refused and self._alike(a, b))
 
     def _alike(self, a: int, b: int) -> bool:
         mine, other = self._shingles(a), self._shingles(b)
@@ -131,14 +135,30 @@ def _groups(keys: Array) -> Iterator[Array]:
         yield order[begin : end + 1]
 
 
-def _root(parents: Array, text: int) -> int:
-    while parents[text] != text:
-        parents[text] = parents[parents[text]]
-        text = int(parents[text])
-    return text
+class _Forest:
+    """Components as trees; each knows one of its texts about which ``agree`` may be asked, if it has any."""
 
+    def __init__(self, known: Array, agree: Alike) -> None:
+        import numpy as np
 
-def _join(parents: Array, a: int, b: int) -> None:
-    """One component of two; its number is the lower one."""
-    low, high = sorted((_root(parents, a), _root(parents, b)))
-    parents[high] = low
+        self.parents = np.arange(len(known), dtype=np.int32)
+        self._told = np.where(known, self.parents, np.int32(-1))
+        self._agree = agree
+
+    def root(self, text: int) -> int:
+        """The lowest text of its component."""
+        parents = self.parents
+        while parents[text] != text:
+            parents[text] = parents[parents[text]]
+            text = int(parents[text])
+        return text
+
+    def join(self, a: int, b: int) -> bool:
+        """Makes one component of two, unless they are known to differ; whether it did."""
+        low, high = sorted((self.root(a), self.root(b)))
+        told, other = int(self._told[low]), int(self._told[high])
+        if told >= 0 and other >= 0 and not self._agree(told, other):
+            return False
+        self.parents[high] = low
+        self._told[low] = max(told, other) if told < 0 else told
+        return True

@@ -10,8 +10,9 @@ from pydantic import Field
 
 from stillwise.arrows import Curated, Curator, Filter
 from stillwise.parts import Fields
+from stillwise.problems.buffers import Texts
 from stillwise.problems.leaks import Index, Leak, Match
-from stillwise.problems.words import Texts, tokenise
+from stillwise.problems.words import tokenise
 from stillwise.records import Failure, Problem, Trace
 
 _BATCH_CHARS = 1 << 20
@@ -43,6 +44,7 @@ class Decontaminate(Curator):
     """Drops problems that hold a question of a benchmark which the recipe evaluates on."""
 
     kind: ClassVar[str] = "decontaminate"
+    revision: ClassVar[int] = 2
     leaks: Leaks = Leaks()
     """What counts as a leak."""
     around: int = Field(default=40, ge=0)
@@ -60,6 +62,7 @@ class DecontaminateTraces(Filter):
     """Drops traces, rewritten ones too, that hold a question of a benchmark which the recipe evaluates on."""
 
     kind: ClassVar[str] = "decontaminate_traces"
+    revision: ClassVar[int] = 2
     leaks: Leaks = Leaks()
     """What counts as a leak; a question shorter than an n-gram is not looked for in traces, where anything is said."""
     allow: tuple[str, ...] = ()

@@ -8,12 +8,13 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from stillwise.arrows import Curated, Curator
+from stillwise.arrows import Curated, Curator, Verifier
 from stillwise.parts import Fields
+from stillwise.problems.buffers import Texts
 from stillwise.problems.clusters import Clusters
 from stillwise.problems.sketch import SAMPLE, Bands, boilerplate, sketch
-from stillwise.problems.words import Texts, tokenise
-from stillwise.records import Failure, Problem
+from stillwise.problems.words import tokenise
+from stillwise.records import Failure, Outcome, Problem, Span, Trace
 
 Keep = Literal["answered", "levelled", "shorter"]
 _BATCH = 2000
@@ -38,16 +39,19 @@ class Dedupe(Curator):
     """Drops all but one problem of each group of duplicates (MinHash-LSH, connected components).
 
     The samples of one problem are never compared: a problem is one record, whatever was sampled for it. Problems with other
-    numbers, or with plain numbers as answers that differ, are no near duplicates.
+    numbers are no near duplicates, and problems with other answers no duplicates at all, equal as their questions may be.
     """
 
     kind: ClassVar[str] = "dedupe"
+    revision: ClassVar[int] = 2
     near: Near | None = Near()
     """None: only questions whose tokens are equal."""
     common: float = Field(default=0.002, gt=0, le=1)
     """A phrase of five tokens that this share of the problems hold (an instruction, a template) is not compared."""
     keep: tuple[Keep, ...] = ("answered", "levelled")
     """Which of a group stays: by these rules in their order, then the earliest."""
+    verify: Verifier = Field(default={"kind": "maths", "mode": "recall"}, validate_default=True)
+    """Tells whether two answers are one, by its quick verdict; where it has none they are one only if they are equal text."""
 
     def curate(self, problems: Sequence[Problem], benchmarks: Mapping[str, Sequence[Problem]], seed: int) -> Curated:
         """A failure ``duplicate`` for each problem that goes; its detail names the one that stays."""
@@ -61,6 +65,8 @@ class Dedupe(Curator):
         return Curated(dropped=dropped, figures=figures)
 
     def _components(self, questions: Sequence[str], problems: Sequence[Problem]) -> list[int]:
+        import numpy as np
+
         near = self.near or Near(threshold=1.0, bands=1, rows=1)
         bands = Bands(bands=near.bands, rows=near.rows, shingle=near.shingle)
         step = max(1, len(questions) // SAMPLE)
@@ -69,8 +75,19 @@ class Dedupe(Curator):
             for begin in range(0, len(questions), _BATCH):
                 tokens = tokenise(Texts.of(questions[begin : begin + _BATCH]))
                 clusters.add(sketch(tokens, bands, phrases))
-            found: list[int] = clusters.components(lambda a, b: may_be_one(problems[a], problems[b])).tolist()
+            known = np.array([problem.answer is not None for problem in problems], bool)
+            found: list[int] = clusters.components(known, lambda a, b: self._agree(problems[a], problems[b])).tolist()
         return found
+
+    def _agree(self, a: Problem, b: Problem) -> bool:
+        """Whether two stated answers are the same one."""
+        said, other = a.answer or "", b.answer or ""
+        if said.split() == other.split():
+            return True
+        if None not in (values := [_number(answer) for answer in (said, other)]):
+            return values[0] == values[1]
+        verdict = self.verify.quick(a, _boxed(other))
+        return verdict is not None and verdict.outcome is Outcome.CORRECT
 
     def _dropped(self, problems: Sequence[Problem], group: Sequence[int]) -> Iterator[Failure]:
         keeper = min(group, key=lambda number: (*self._rank(problems[number]), number))
@@ -88,17 +105,18 @@ class Dedupe(Curator):
         return tuple(ranks[rule] for rule in self.keep)
 
 
-def may_be_one(a: Problem, b: Problem) -> bool:
-    """Unless both answers are plain numbers, and other ones."""
-    values = [_number(problem.answer) for problem in (a, b)]
-    return None in values or values[0] == values[1]
-
-
-def _number(answer: str | None) -> float | None:
+def _number(answer: str) -> float | None:
     try:
-        return float((answer or "").replace(",", ""))
+        return float(answer)
     except ValueError:
         return None
+
+
+def _boxed(answer: str) -> Trace:
+    """A trace that gives this answer and says nothing else."""
+    text = f"\\boxed{{{answer}}}"
+    whole = (Span(kind="solution", start=0, end=len(text)),)
+    return Trace(id="", problem_id="", role="", model="", paradigm="", prompt="", text=text, spans=whole)
 
 
 def _by_size(sizes: Mapping[int, int]) -> dict[str, Any]:

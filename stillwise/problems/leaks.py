@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from stillwise.problems.sketch import is_in
-from stillwise.problems.words import DIGIT, SIGN, Texts, Tokens, ngrams, runs, tokenise
+from stillwise.problems.buffers import DIGIT, SIGN, Held, Texts, Tokens
+from stillwise.problems.words import ngrams, runs, tokenise
 from stillwise.records import Problem
 
 if TYPE_CHECKING:
-    from stillwise.problems.words import Array
+    from stillwise.problems.buffers import Array
 
 SHARED = 2
 """An n-gram of more questions than this belongs to none of them."""
@@ -80,6 +80,7 @@ class Index:
         self._weights = [0.0, *np.cumsum(self._rarity()).tolist()]
         order = np.argsort(hashes, kind="stable")
         self._hashes, self._owners, self._places = hashes[order], owners[order], places[order]
+        self._held = Held.of(self._hashes)
 
     @cached_property
     def lengths(self) -> tuple[int, ...]:
@@ -112,7 +113,7 @@ class Index:
         pairs = np.unique(np.stack([grams, owners.astype(np.uint64)]), axis=1)
         held, counts = np.unique(pairs[0], return_counts=True)
         telling = counts[np.searchsorted(held, grams)] <= SHARED
-        allowed = is_in(grams, np.unique(ngrams(self._phrases, self._match.ngram)[0]))
+        allowed = Held.of(np.unique(ngrams(self._phrases, self._match.ngram)[0])).has(grams)
         bare = np.bincount(owners[telling], minlength=len(self.questions)) == 0
         kept = (telling | bare[owners]) & ~allowed
         return grams[kept], owners[kept], (first - self._tokens.bounds[owners])[kept]
@@ -136,7 +137,7 @@ class Index:
         import numpy as np
 
         parts = [ngrams(tokens, size) for size in (self._match.ngram, *self.lengths)]
-        parts = [(grams[hit], first[hit]) for grams, first in parts for hit in (is_in(grams, self._hashes),)]
+        parts = [(grams[hit], first[hit]) for grams, first in parts for hit in (self._held.has(grams),)]
         grams, first = (np.concatenate([part[i] for part in parts]) for i in range(2))
         low, high = np.searchsorted(self._hashes, grams), np.searchsorted(self._hashes, grams, "right")
         times = high - low
@@ -157,9 +158,13 @@ class Index:
         low, high = int(tokens.bounds[text]), int(tokens.bounds[text + 1])
         if size < self._match.ngram and self._match.around is not None and high - low > size + self._match.around:
             return None
+        slack = max(3, int(SLACK * size))
+        wide = (max(low, diagonal - slack), min(high, diagonal + size + slack))
+        # Most candidates are of one template with other numbers: they go before anything is aligned.
+        if not self._match.siblings and not self._numbers[question].issubset(tokens.hashes[slice(*wide)].tolist()):
+            return None
         # The exact place first: in a wider one a number that stands there twice may be matched at the wrong end.
-        for slack in (0, max(3, int(SLACK * size))):
-            window = (max(low, diagonal - slack), min(high, diagonal + size + slack))
+        for window in ((max(low, diagonal), min(high, diagonal + size)), wide):
             if place := self._place(tokens, text, question, window):
                 return self._leak(texts, tokens, text, question, place)
         return None
@@ -170,8 +175,6 @@ class Index:
 
         asked = slice(int(self._tokens.bounds[question]), int(self._tokens.bounds[question + 1]))
         there = tokens.hashes[slice(*window)].tolist()
-        if not self._match.siblings and not self._numbers[question].issubset(there):
-            return None
         blocks = _dense(
             [
                 (block.src_start, block.dest_start + window[0], block.src_end - block.src_start)

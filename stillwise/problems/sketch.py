@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from stillwise.problems.words import BRACKET, DIGIT, SIGN, Texts, Tokens, mixed, ngrams, number_prints, runs, tokenise
+from stillwise.problems.buffers import BRACKET, DIGIT, SIGN, Held, Texts, Tokens, mixed
+from stillwise.problems.words import ngrams, number_prints, runs, tokenise
 
 if TYPE_CHECKING:
-    from stillwise.problems.words import Array
+    from stillwise.problems.buffers import Array
 
 PHRASE = 5
 """Tokens of a phrase that may count as boilerplate."""
@@ -88,7 +89,7 @@ def informative(tokens: Tokens, phrases: Array) -> Tokens:
     if not len(phrases):
         return tokens
     grams, first = _phrases(tokens)
-    hits = first[is_in(grams, phrases)]
+    hits = first[Held.of(phrases).has(grams)]
     covered = np.zeros(len(tokens.hashes) + 1, np.int32)
     np.add.at(covered, hits, 1)
     np.add.at(covered, hits + PHRASE, -1)
@@ -105,20 +106,6 @@ def _formula(tokens: Tokens) -> Array:
     kinds = np.concatenate([[0], tokens.kinds, [0]])
     beside = (kinds[:-2] >= DIGIT) | (kinds[2:] >= DIGIT)
     return np.asarray((tokens.kinds == DIGIT) | (tokens.kinds == SIGN) | ((tokens.kinds == BRACKET) & beside))
-
-
-def is_in(values: Array, held: Array) -> Array:
-    """For each value whether it is among the held ones (sorted): a table of one bit's width answers most."""
-    import numpy as np
-
-    bits = np.uint64(64 - max(16, min(26, 4 + len(held).bit_length())))
-    table = np.zeros(1 << (64 - int(bits)), bool)
-    table[held >> bits] = True
-    out = table[values >> bits]
-    maybe = np.flatnonzero(out)
-    place = np.searchsorted(held, values[maybe])
-    out[maybe] = held[np.minimum(place, len(held) - 1)] == values[maybe] if len(held) else False
-    return np.asarray(out)
 
 
 def sketch(tokens: Tokens, bands: Bands, phrases: Array) -> Sketch:

@@ -1,32 +1,47 @@
 r"""Texts as tokens, by the million: words, numbers and signs as 64-bit hashes, with where each stands.
 
-A token is a run of letters, a run of digits, a sign of arithmetic or a round bracket; case, punctuation and the delimiters of
-formulas (``$``, ``\(``, ``\left``) are none, so two settings of one formula are the same tokens. Everything is done on whole
+A token is a run of letters, a number, a sign of arithmetic (a factorial's too) or a round bracket; case, punctuation and the
+delimiters of formulas (``$``, ``\(``, ``\left``) are none, so two settings of one formula are the same tokens; numbers have
+one form however they are set (``numerals``), and what numbers a text is left out (``numbering``). Everything is done on whole
 buffers of bytes: no Python object per text or per word.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from stillwise.problems.buffers import (
+    BASE,
+    BRACKET,
+    DIGIT,
+    LETTER,
+    SIGN,
+    SPELT,
+    Held,
+    Texts,
+    Tokens,
+    among,
+    byte_values,
+    mixed,
+    powers,
+    word_hash,
+)
+from stillwise.problems.numbering import numbering
+from stillwise.problems.numerals import divided, inner, joined, lowered, pointed, shorthand, spelt, standing
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from stillwise.problems.buffers import Array, Bytes
 
-    Array = NDArray[Any]
-    Bytes = NDArray[np.uint8]
-
-LETTER, DIGIT, SIGN, BRACKET = 1, 2, 3, 4
 BLOCK = 1 << 18
 """Bytes tokenised at once, where one text is no longer: what is computed for each byte stays in the cache."""
-SIGNS = b"+-*/=^<>%"
-_MASK = (1 << 64) - 1
-_BASE, _NEXT = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F
-"""Odd, hence invertible modulo 2**64: of characters inside a token, of tokens inside a text."""
+SIGNS = b"+-*/=^<>%|"
+_FACTORIAL_BEFORE = b"$\\+-*/=^)]},?<>:;|%"
+"""What goes on behind a factorial; behind an exclamation a sentence begins, or nothing."""
+_NEXT = 0xC2B2AE3D27D4EB4F
+"""Of tokens inside a text; odd, hence invertible modulo 2**64."""
 UNSEEN = (
     "left",
     "right",
@@ -42,79 +57,25 @@ UNSEEN = (
 )
 """Commands of LaTeX that set and do not say."""
 UNSEEN_TOO = ("mbox", "quad", "qquad", "big", "bigl", "bigr", "bigg", "limits", "boxed", "rm", "bf", "ensuremath")
-SAME = {"dfrac": "frac", "tfrac": "frac", "leq": "le", "geq": "ge", "neq": "ne", "cdot": "*", "times": "*", "div": "/"}
+SAME = {
+    "dfrac": "frac",
+    "tfrac": "frac",
+    "dbinom": "binom",
+    "tbinom": "binom",
+    "leq": "le",
+    "geq": "ge",
+    "neq": "ne",
+    "cdot": "*",
+    "times": "*",
+    "div": "/",
+    "mid": "|",
+    "vert": "|",
+    "lvert": "|",
+    "rvert": "|",
+}
 """Commands that say the same."""
 _LOOKALIKES = {"−": "-", "–": "-", "—": "-", "×": "*", "·": "*", "÷": "/", "⋅": "*", "∗": "*"}
 _IGNORED = "‘’“”…\u00a0\u2009\u202f\u200b。，、：；？！（）"
-
-
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """Texts end to end in one buffer of UTF-8; text i is ``data[offsets[i]:offsets[i + 1]]``."""
-
-    data: Bytes
-    offsets: Array
-
-    @classmethod
-    def of(cls, texts: Iterable[str]) -> Texts:
-        """The texts in their order; half characters become question marks."""
-        import numpy as np
-
-        pieces = [text.encode("utf-8", "replace") for text in texts]
-        offsets = np.zeros(len(pieces) + 1, np.int64)
-        np.cumsum([len(piece) for piece in pieces], out=offsets[1:])
-        return cls(np.frombuffer(b"".join(pieces), np.uint8), offsets)
-
-    @classmethod
-    def of_arrow(cls, column: Any) -> Texts:
-        """The strings of a pyarrow array, without a copy; null counts as empty."""
-        import numpy as np
-
-        wide = "int64" if str(column.type).startswith("large") else "int32"
-        _, offsets, data = column.buffers()
-        held = np.frombuffer(offsets, wide)[column.offset : column.offset + len(column) + 1].astype(np.int64)
-        raw = np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
-        return cls(raw[held[0] : held[-1]], held - held[0])
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def text(self, index: int, start: int = 0, end: int | None = None) -> str:
-        """A text, or its bytes from ``start`` to ``end``."""
-        begin = int(self.offsets[index])
-        stop = int(self.offsets[index + 1]) if end is None else begin + end
-        return self.data[begin + start : stop].tobytes().decode("utf-8", "replace")
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """The tokens of some texts in order: hash, first and last byte, kind; text i has ``bounds[i]:bounds[i + 1]``."""
-
-    hashes: Array
-    starts: Array
-    """Byte of the buffer at which each token begins."""
-    ends: Array
-    kinds: Array
-    """LETTER, DIGIT, SIGN or BRACKET."""
-    bounds: Array
-
-    def __len__(self) -> int:
-        return len(self.bounds) - 1
-
-    @property
-    def texts(self) -> Array:
-        """Which text each token belongs to."""
-        import numpy as np
-
-        return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.bounds))
-
-    def only(self, mask: Array) -> Tokens:
-        """The tokens for which the mask holds; the texts stay as many."""
-        import numpy as np
-
-        kept = np.concatenate([[0], np.cumsum(mask)])
-        fields = (self.hashes[mask], self.starts[mask], self.ends[mask], self.kinds[mask])
-        return Tokens(*fields, bounds=kept[self.bounds])
 
 
 @cache
@@ -131,50 +92,14 @@ def _classes() -> Bytes:
 
 
 @cache
-def _values() -> Array:
-    """A fixed random number for each byte; capitals share their small letter's."""
-    import numpy as np
-
-    table = mixed(np.arange(1, 257, dtype=np.uint64) * np.uint64(_BASE)) | np.uint64(1)
-    table[ord("A") : ord("Z") + 1] = table[ord("a") : ord("z") + 1]
-    return table
-
-
-@cache
-def _powers(base: int, size: int) -> Array:
-    import numpy as np
-
-    table = np.full(size, base, np.uint64)
-    table[0] = 1
-    return np.asarray(np.multiply.accumulate(table))
-
-
-def powers(base: int, count: int) -> Array:
-    """The first powers of a base modulo 2**64 (tables grow by doubling and are kept)."""
-    return _powers(base, 1 << max(16, (count - 1).bit_length()))[:count]
-
-
-def mixed(hashes: Array) -> Array:
-    """The same 64-bit numbers well stirred (splitmix64's end): every bit depends on every bit."""
-    import numpy as np
-
-    out = (hashes ^ (hashes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    out = (out ^ (out >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(out ^ (out >> np.uint64(31)))
-
-
-def word_hash(word: str) -> int:
-    """The hash that ``tokenise`` gives a word that is one token."""
-    return int(tokenise(Texts.of([word])).hashes[0])
-
-
-@cache
-def _commands() -> tuple[Array, dict[int, int]]:
-    """Hashes of commands that are left out, and of those that become another."""
+def _commands() -> tuple[Held, Held, Array, Array]:
+    """Hashes of commands that are left out; of those that become another, what they become, whether it is a sign."""
     import numpy as np
 
     unseen = np.array(sorted(word_hash(word) for word in (*UNSEEN, *UNSEEN_TOO)), np.uint64)
-    return unseen, {word_hash(word): word_hash(other) for word, other in SAME.items()}
+    same = sorted((word_hash(word), word_hash(other), not other.isalpha()) for word, other in SAME.items())
+    old, new, signs = zip(*same, strict=True)
+    return Held.of(unseen), Held.of(np.array(old, np.uint64)), np.array(new, np.uint64), np.array(signs)
 
 
 def tokenise(texts: Texts) -> Tokens:
@@ -206,10 +131,13 @@ def _block(texts: Texts) -> Tokens:
     data = _plain(texts.data)
     starts, ends, kinds = _runs(data, texts.offsets)
     sums = np.zeros(len(data) + 1, np.uint64)
-    np.cumsum(_values()[data] * powers(_BASE, len(data) + 1)[:-1], out=sums[1:])
-    hashes = mixed((sums[ends] - sums[starts]) * powers(pow(_BASE, -1, 1 << 64), len(data) + 1)[starts])
-    tokens = Tokens(hashes, starts, ends, kinds, np.searchsorted(starts, texts.offsets))
-    return _without_layout(tokens, data)
+    np.cumsum(byte_values()[data] * powers(BASE, len(data) + 1)[:-1], out=sums[1:])
+    hashes = (sums[ends] - sums[starts]) * powers(pow(BASE, -1, 1 << 64), len(data) + 1)[starts]
+    tokens = joined(Tokens(hashes, starts, ends, kinds, np.searchsorted(starts, texts.offsets)), data)
+    tokens = replace(tokens, hashes=mixed(tokens.hashes))
+    said = _named(tokens, data)
+    divided(tokens, data)
+    return tokens.only(said & spelt(tokens) & ~numbering(tokens, data))
 
 
 def _runs(data: Bytes, offsets: Array) -> tuple[Array, Array, Array]:
@@ -218,55 +146,81 @@ def _runs(data: Bytes, offsets: Array) -> tuple[Array, Array, Array]:
 
     classes = _classes()[data]
     dashes = np.flatnonzero(data[1:-1] == ord("-")) + 1
-    # A hyphen between letters joins words that others write apart.
-    classes[dashes[(classes[dashes - 1] == LETTER) & (classes[dashes + 1] == LETTER)]] = 0
+    # A hyphen before a word joins what others write apart, or the number as a word: 3-digit. A variable has fewer letters.
+    dashes = inner(dashes[classes[dashes + 1] == LETTER], offsets)
+    third = dashes + 3
+    word = (classes[dashes - 1] == DIGIT) & (third < offsets[np.searchsorted(offsets, dashes, "right")])
+    third = np.minimum(third, len(data) - 1)
+    word &= (classes[third - 1] == LETTER) & (classes[third] == LETTER)
+    classes[dashes[word | (classes[dashes - 1] == LETTER)]] = 0
     slashes = np.flatnonzero(data[:-1] == ord("\\")) + 1
     classes[slashes[classes[slashes] == BRACKET]] = 0
+    classes[pointed(data, classes, offsets)] = DIGIT
+    classes[_factorials(data, classes, offsets)] = SIGN
     breaks = np.ones(len(data) + 1, bool)
     np.not_equal(classes[1:], classes[:-1], out=breaks[1:-1])
     signs = classes >= SIGN
     breaks[:-1] |= signs
     breaks[offsets] = True
+    breaks[shorthand(data, slashes, offsets)] = True
     inside = classes != 0
     starts = np.flatnonzero(breaks[:-1] & inside)
     ends = np.flatnonzero(breaks[1:] & inside) + 1
     return starts, ends, classes[starts]
 
 
+def _factorials(data: Bytes, classes: Bytes, offsets: Array) -> Array:
+    """Exclamation marks that say something: in !=, or behind a number, lone letter or bracket where a formula goes on."""
+    import numpy as np
+
+    marks = np.flatnonzero(data[1:] == ord("!")) + 1
+    before = marks - 1
+    for _ in range(2):
+        before = np.maximum(before - (data[before] == ord("!")), 0)
+    one = (classes[before] != LETTER) | (classes[np.maximum(before - 1, 0)] != LETTER)
+    one &= among(b")]}")[data[before]] | (classes[before] == LETTER) | (classes[before] == DIGIT)
+    marks, one = marks[kept := one | (data[np.minimum(marks + 1, len(data) - 1)] == ord("="))], one[kept]
+    if not len(marks):
+        return np.asarray(marks)
+    ends = np.append(offsets, len(data))
+    limits, behind = ends[np.searchsorted(offsets, marks, "right")], marks + 1
+    for _ in range(3):
+        behind = behind + among(b" !")[data[np.minimum(behind, len(data) - 1)]]
+    after = data[np.minimum(behind, len(data) - 1)]
+    near = (behind == marks + 1) & ((_classes()[after] != 0) | (after == ord("=")))
+    goes_on = (near | among(_FACTORIAL_BEFORE)[after]) & (one | near) & (behind < limits)
+    return np.asarray(marks[goes_on & (ends[np.searchsorted(offsets, marks)] != marks)])
+
+
 def _plain(data: Bytes) -> Bytes:
     """Typographic signs as their plain ones; of the same length, so that offsets stay."""
+    import numpy as np
+
     if not len(data) or int(data.max()) < 0x80:
         return data
     data = data.copy()
+    lowered(data)
+    high = np.flatnonzero(data >= 0xC2)
     for mark, plain in {**_LOOKALIKES, **dict.fromkeys(_IGNORED, " ")}.items():
-        _replace(data, mark.encode(), plain.encode())
+        places = standing(data, high, mark.encode())
+        for i in range(len(mark.encode())):
+            data[places + i] = ord(" ") if i else ord(plain)
     return data
 
 
-def _replace(data: Bytes, mark: bytes, plain: bytes) -> None:
-    import numpy as np
-
-    found = np.flatnonzero(data[: len(data) - len(mark) + 1] == mark[0])
-    for i, byte in enumerate(mark[1:], start=1):
-        found = found[data[found + i] == byte]
-    for i in range(len(mark)):
-        data[found + i] = plain[0] if i == 0 else ord(" ")
-
-
-def _without_layout(tokens: Tokens, data: Bytes) -> Tokens:
-    """Commands of layout left out, synonyms made one; a command is a word after a backslash."""
+def _named(tokens: Tokens, data: Bytes) -> Array:
+    """Synonyms among commands made one, in place; which tokens are no layout. A command is a word after a backslash."""
     import numpy as np
 
     commands = np.flatnonzero((tokens.starts > 0) & (data[tokens.starts - 1] == ord("\\")))
-    if not len(commands):
-        return tokens
-    unseen, same = _commands()
-    found = tokens.hashes[commands]
-    for word, other in same.items():
-        tokens.hashes[commands[found == np.uint64(word)]] = other
+    unseen, old, new, signs = _commands()
     mask = np.ones(len(tokens.hashes), bool)
-    mask[commands[np.isin(found, unseen)]] = False
-    return tokens.only(mask)
+    mask[commands[unseen.has(tokens.hashes[commands])]] = False
+    changed = commands[old.has(tokens.hashes[commands])]
+    place = np.searchsorted(old.values, tokens.hashes[changed])
+    tokens.hashes[changed] = new[place]
+    tokens.kinds[changed[signs[place]]] = SIGN
+    return mask
 
 
 def ngrams(tokens: Tokens, size: int) -> tuple[Array, Array]:
@@ -294,5 +248,5 @@ def number_prints(tokens: Tokens) -> Array:
     import numpy as np
 
     sums = np.zeros(len(tokens.hashes) + 1, np.uint64)
-    np.cumsum(np.where(tokens.kinds == DIGIT, mixed(tokens.hashes), np.uint64(0)), out=sums[1:])
+    np.cumsum(np.where((tokens.kinds == DIGIT) | (tokens.kinds == SPELT), mixed(tokens.hashes), np.uint64(0)), out=sums[1:])
     return sums[tokens.bounds[1:]] - sums[tokens.bounds[:-1]]

@@ -8,12 +8,13 @@ from random import Random
 
 import pytest
 
+from stillwise.problems.buffers import Texts
 from stillwise.problems.decontaminate import Decontaminate, DecontaminateTraces, Leaks
 from stillwise.problems.file import File
 from stillwise.problems.gym import Micro
 from stillwise.problems.leaks import Index, Match
 from stillwise.problems.perturb import PERTURBATIONS
-from stillwise.problems.words import Texts, tokenise
+from stillwise.problems.words import tokenise
 from stillwise.records import Problem, Trace, thinking_spans
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -108,7 +109,8 @@ def test_no_benchmark_finds_nothing() -> None:
     assert Decontaminate().curate(problems(CROWD), {}, 0).dropped == []
 
 
-FLOORS = {"verbatim": 0.99, "wrapper": 0.99, "delimiters": 0.99, "renamed": 0.85, "numbers": 0.0, "paraphrase": 0.9}
+FLOORS = {"renamed": 0.85, "numbers": 0.0, "paraphrase": 0.9}
+"""Least share found; 0.99 of what only sets a question in another way."""
 
 
 @pytest.mark.realdata
@@ -117,11 +119,14 @@ FLOORS = {"verbatim": 0.99, "wrapper": 0.99, "delimiters": 0.99, "renamed": 0.85
 @pytest.mark.parametrize("file", ["math500", "gsm8k_test"])
 def test_recall_on_planted_leaks(file: str, name: str, record_property: Callable[[str, object], None]) -> None:
     held = [p for p in File(path=str(DATA / f"{file}.jsonl")).problems() if isinstance(p, Problem)][:500]
-    planted = [Problem.of(PERTURBATIONS[name](p.question, Random(i)), p.answer) for i, p in enumerate(held)]
+    made = [(PERTURBATIONS[name](p.question, Random(i)), p) for i, p in enumerate(held)]
+    planted = [Problem.of(question, p.answer) for question, p in made if name == "verbatim" or question != p.question]
+    if not planted:
+        pytest.skip(f"{name} changes no question of {file}")
     gone = {failure.item for failure in Decontaminate().curate(planted, {file: held}, 0).dropped}
     recall = sum(p.id in gone for p in planted) / len(planted)
     record_property("recall", recall)
-    assert recall >= FLOORS[name]
+    assert recall >= FLOORS.get(name, 0.99)
 
 
 @pytest.mark.realdata
