@@ -59,7 +59,8 @@ class HttpModel:
         self._rendering = Rendering(Path(teacher.tokenizer).expanduser()) if teacher.tokenizer else None
         self._thread: threading.Thread | None = None
         self._needs: Needs | None = None
-        self._lock = threading.Lock()
+        self._learning = threading.Lock()
+        self._open, self._held_until = 0, 0.0
         self.dialect: Dialect | None = None
         """What the server was found to honour; None before the first call."""
 
@@ -104,10 +105,11 @@ class HttpModel:
 
     def learn(self, needs: Needs) -> Dialect:
         """Ask the server what it honours, as far as these needs go and it is not known yet."""
-        if self.dialect is None or self._needs is None or needs.beyond(self._needs):
-            self._needs = needs.with_(self._needs) if self._needs else needs
-            self.dialect = self._await(self._probe_any(self._needs))
-        return self.dialect
+        with self._learning:
+            if self.dialect is None or self._needs is None or needs.beyond(self._needs):
+                self._needs = needs.with_(self._needs) if self._needs else needs
+                self.dialect = self._await(self._probe_any(self._needs))
+            return self.dialect
 
     def stream(self, requests: Iterable[tuple[int, Request] | None], meter: Meter, keep: Keep) -> Iterator[Bunch]:
         """Answers in bunches as they come, each kept before it comes out; requests are taken as there is room for them."""
@@ -119,17 +121,21 @@ class HttpModel:
             groups = feed.take(1)
         if not groups:
             return
-        with self._lock:
-            stream = Stream(self._wire_for(groups), meter, keep)
-            self._offer(stream, groups)
-            pool = self._await(self._open_pool())
-            loop, stream.flushed = self._loop, pool.pump
-            stream.flush_at = max(1, self.teacher.in_flight // FLUSH_SHARE)
-            loop.call_soon_threadsafe(pool.attach, stream)
-            try:
-                with _collecting_seldom():
-                    yield from self._bunches(stream, feed, pool, loop)
-            finally:
+        stream = Stream(self._wire_for(groups), meter, keep)
+        self._offer(stream, groups)
+        pool = self._await(self._open_pool())
+        loop, stream.flushed = self._loop, pool.pump
+        stream.flush_at = max(1, self.teacher.in_flight // FLUSH_SHARE)
+        if not self._open:
+            self._held_until = loop.time()
+        self._open += 1
+        loop.call_soon_threadsafe(pool.attach, stream)
+        try:
+            with _collecting_seldom():
+                yield from self._bunches(stream, feed, pool, loop)
+        finally:
+            self._open -= 1
+            if self._thread is not None:
                 self._await(self._detach(pool, stream))
 
     def _wire_for(self, groups: Sequence[Group]) -> Wire:
@@ -140,15 +146,12 @@ class HttpModel:
         stream.offered.extend(groups if together else ((each,) for group in groups for each in group))
 
     def _bunches(self, stream: Stream, feed: Feed, pool: Pool, loop: asyncio.AbstractEventLoop) -> Iterator[Bunch]:
-        began = loop.time()
         while not stream.over:
             paused = self._fill(stream, feed, pool, loop)
             if paused or not stream.ready.wait(IDLE_POLL_S):
                 yield []
             stream.ready.clear()
-            now = loop.time()
-            stream.meter.held((now - began) * len(pool.endpoints))
-            began = now
+            stream.meter.held(self._held(loop.time()) * len(pool.endpoints))
             if stream.came and stream.asked and not paused:
                 time.sleep(LINGER_S)
             bunch = [stream.came.popleft() for _ in range(len(stream.came))]
@@ -162,6 +165,11 @@ class HttpModel:
         # The loop's thread may have stopped the stream since the last look.
         if stream.error is not None:
             raise stream.error
+
+    def _held(self, now: float) -> float:
+        """Seconds since the last look at any stream: where one is read in the midst of another, time is paid for once."""
+        before, self._held_until = self._held_until, now
+        return now - before
 
     def _fill(self, stream: Stream, feed: Feed, pool: Pool, loop: asyncio.AbstractEventLoop) -> bool:
         """Offer more where little is left; whether the requests paused before there was enough."""
@@ -178,8 +186,10 @@ class HttpModel:
 
     @staticmethod
     async def _detach(pool: Pool, stream: Stream) -> None:
-        stream.flush()
-        pool.detach()
+        try:
+            stream.flush()
+        finally:
+            pool.detach(stream)
 
     # -- the loop ---------------------------------------------------------------------------------------------------------
 
@@ -293,7 +303,7 @@ class HttpModel:
 
     async def _shut(self) -> None:
         if self._pool is not None:
-            self._pool.detach()
+            self._pool.fail(UserError(f"{self._name} was closed"))
             self._watch.cancel()
         if self._session is not None:
             await self._session.close()

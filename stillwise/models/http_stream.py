@@ -51,7 +51,7 @@ class Stream:
     """So many answers are a commit of their own."""
     flushed: Callable[[], None] = lambda: None
     """Called when answers have become durable: there is room for other calls."""
-    error: Exception | None = None
+    error: BaseException | None = None
     ended: bool = False
     """Nothing more is pulled: the requests are over, or the budget is."""
     ready: threading.Event = field(default_factory=threading.Event)
@@ -156,17 +156,19 @@ class Stream:
             return
         try:
             self.keep(fresh)
-        except StillwiseError as err:
-            self.error = self.error or err
-            self._end()
-        else:
             # In this order: the other thread must never see an answer that is neither fresh nor come.
             self.came.extend(fresh)
-        self.fresh = []
+        except StillwiseError as err:
+            self.stop(err)
+        except Exception as err:
+            self.stop(err)
+            raise
+        finally:
+            self.fresh = []
         self.ready.set()
         self.flushed()
 
-    def stop(self, error: UserError) -> None:
+    def stop(self, error: BaseException) -> None:
         """Nothing more can come."""
         self.error = self.error or error
         self._end()
