@@ -10,8 +10,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
+import re
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stillwise.errors import UserError
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 60.0
+LONGEST_HOLD_S = 600.0
+"""A server that asks for a longer pause is asked again all the same: a run must not sleep for a day unseen."""
 THROTTLED_ATTEMPTS = 100
 """A 429 is no failure of the call; this many are a server that never lets it in."""
 WATCH_S, LOAD_S = 0.5, 2.0
@@ -44,6 +50,8 @@ class Call:
     due: float = 0.0
     """When it has taken too long."""
     late: bool = False
+    fault: str = ""
+    """Why the last answer was none."""
     source: Source | None = None
     endpoint: Endpoint | None = None
     """Where it is on its way."""
@@ -351,7 +359,7 @@ class Pool:
         call.attempts += not throttled
         source.count("throttled" if throttled else "retried")
         if call.attempts >= self.teacher.attempts or call.throttled >= THROTTLED_ATTEMPTS:
-            source.lost(call, _reason(reply), reply.detail or f"HTTP {reply.status}")
+            source.lost(call, _reason(reply), reply.detail or call.fault)
             return
         tried = call.throttled if throttled else call.attempts
         wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(tried - 1, 10)) * random.uniform(0.5, 1.5)
@@ -426,13 +434,26 @@ class Pool:
 def _reply(status: int, body: bytes, retry_after: str | None) -> Reply:
     if status == 200:
         return Reply(Result.ANSWERED, body, status)
-    detail = body[:300].decode("utf-8", "replace")
-    wait = float(retry_after) if retry_after and retry_after.replace(".", "", 1).isdigit() else None
+    detail = body[:300].decode("utf-8", "replace") or f"HTTP {status}"
+    wait = seconds(retry_after)
     if status == 429:
         return Reply(Result.THROTTLED, b"", status, detail, wait)
     if status in RETRIED or status >= 500:
         return Reply(Result.FAILED, b"", status, detail, wait)
     return Reply(Result.REFUSED, b"", status, detail)
+
+
+def seconds(retry_after: str | None) -> float | None:
+    """A ``Retry-After`` header, seconds or a date, as seconds from now; None where it says nothing that can be kept."""
+    stated = (retry_after or "").strip()
+    if re.fullmatch(r"[0-9]+(\.[0-9]*)?", stated):
+        return min(LONGEST_HOLD_S, float(stated))
+    try:
+        until = parsedate_to_datetime(stated)
+    except ValueError:
+        return None
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)
+    return min(LONGEST_HOLD_S, max(0.0, until.timestamp() - time.time()))
 
 
 def _reason(reply: Reply) -> str:

@@ -110,8 +110,9 @@ class Stream:
         group = self.asked[call.place]
         try:
             bodies = [body] if len(group) == 1 else self.wire.apart(body, len(group))
-            found = [self.wire.read(request, raw) for (_, request), raw in zip(group, bodies, strict=True)]
-        except BadAnswer:
+            found = [self.wire.take(request, raw) for (_, request), raw in zip(group, bodies, strict=True)]
+        except BadAnswer as err:
+            call.fault = str(err)
             return None
         del self.asked[call.place]
         tokens = 0
