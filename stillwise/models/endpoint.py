@@ -48,6 +48,8 @@ class Endpoint:
     ceiling: int
     """Calls at once at most."""
     limit: float = 0.0
+    proxy: str | None = None
+    """Through which it is reached."""
     in_flight: int = 0
     foreign: int = 0
     """Calls of others that the server reports."""

@@ -12,7 +12,6 @@ import heapq
 import random
 import re
 import time
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from stillwise.errors import UserError
 from stillwise.models.endpoint import Endpoint, Result
-from stillwise.models.http_spec import Teacher, read_endpoints
+from stillwise.models.http_spec import Teacher, proxy_of
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -30,7 +29,7 @@ LONGEST_HOLD_S = 600.0
 """A server that asks for a longer pause is asked again all the same: a run must not sleep for a day unseen."""
 THROTTLED_ATTEMPTS = 100
 """A 429 is no failure of the call; this many are a server that never lets it in."""
-WATCH_S, LOAD_S = 0.5, 2.0
+WATCH_S = 0.5
 FATAL = {401: "the key is not accepted", 403: "access is denied", 404: "no such model or route"}
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 KEEPALIVE_S = 60
@@ -123,13 +122,9 @@ class Pool:
     session: ClientSession
     secret: str
     """The key: some servers repeat it in their errors, which are kept."""
-    admit: Callable[[str], Coroutine[Any, Any, str]]
-    """Looks at a joining endpoint: an empty string, or why it cannot answer for the others."""
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
     sources: list[Source] = field(default_factory=list)
     """Whom it serves, in the order in which they came."""
-    refused: dict[str, str] = field(default_factory=dict)
-    """Endpoints that were not let in, with the reason."""
     _calls: set[Call] = field(default_factory=set)
     """Calls on the way."""
     _retries: list[tuple[float, int, Call]] = field(default_factory=list)
@@ -150,7 +145,7 @@ class Pool:
         if known is not None:
             known.draining = False
         else:
-            self.endpoints[url] = Endpoint(url, self.teacher.in_flight)
+            self.endpoints[url] = Endpoint(url, self.teacher.in_flight, proxy=proxy_of(url))
         self.pump()
 
     def leave(self, url: str) -> None:
@@ -185,6 +180,11 @@ class Pool:
         for source in self.sources:
             source.stop(error)
 
+    def fail_as(self, work: asyncio.Future[Any]) -> None:
+        """End everything where work beside the calls was broken off."""
+        if not work.cancelled() and (error := work.exception()) is not None:
+            self.fail(error)
+
     @property
     def flying(self) -> int:
         """How many calls are on the way."""
@@ -195,10 +195,13 @@ class Pool:
         if call.task is not None:
             call.task.cancel()
 
-    async def _end_late(self) -> None:
+    async def end_late(self) -> None:
+        """End calls that take too long, and the run where no endpoint is left, for ever."""
         # One look at all calls in a while costs less than a timer for each.
         while True:
             await asyncio.sleep(WATCH_S)
+            if self.sources and all(endpoint.draining for endpoint in self.endpoints.values()):
+                self._silence()
             now = self._loop.time()
             for call in self._calls:
                 if now > call.due and not call.late:
@@ -373,7 +376,7 @@ class Pool:
         import aiohttp
 
         try:
-            async with self.session.post(endpoint.url + call.path, data=call.body) as response:
+            async with self.session.post(endpoint.url + call.path, data=call.body, proxy=endpoint.proxy) as response:
                 body = await response.read()
                 if response.status != 200 and self.secret:
                     body = body.replace(self.secret.encode(), b"***")
@@ -382,53 +385,6 @@ class Pool:
             return Reply(Result.UNREACHABLE, detail=type(err).__name__)
         except (aiohttp.ClientError, ConnectionError) as err:
             return Reply(Result.UNKNOWN, detail=type(err).__name__)
-
-    async def watch(self) -> None:
-        """Follow the clock, the endpoints file and the servers' own load reports for ever."""
-        await asyncio.gather(self._end_late(), self._follow_servers())
-
-    async def _follow_servers(self) -> None:
-        path, seen, looked = self.teacher.endpoints_file, 0, 0.0
-        while True:
-            await asyncio.sleep(WATCH_S)
-            if path is not None and path.is_file() and path.stat().st_mtime_ns != seen:
-                seen = path.stat().st_mtime_ns
-                await self.follow({*self.teacher.endpoints, *read_endpoints(path)})
-            if self._loop.time() - looked > LOAD_S:
-                looked = self._loop.time()
-                await self._read_loads()
-            if self.sources and all(endpoint.draining for endpoint in self.endpoints.values()):
-                self._silence()
-
-    async def follow(self, wanted: set[str]) -> None:
-        """Make these the endpoints: new ones are looked at and join, the others drain."""
-        for url in [url for url, e in self.endpoints.items() if url not in wanted and not e.draining]:
-            self.leave(url)
-        for url in sorted(wanted):
-            known = self.endpoints.get(url)
-            if known is None or known.draining:
-                reason = await self.admit(url)
-                if reason:
-                    self.refused[url] = reason
-                else:
-                    self.refused.pop(url, None)
-                    self.join(url)
-
-    async def _read_loads(self) -> None:
-        import aiohttp
-
-        for endpoint in list(self.endpoints.values()):
-            if not endpoint.reports_load:
-                continue
-            try:
-                where, patience = endpoint.url.removesuffix("/v1") + "/load", aiohttp.ClientTimeout(total=LOAD_S)
-                async with self.session.get(where, timeout=patience) as response:
-                    endpoint.reports_load = response.status == 200
-                    found = await response.json(content_type=None) if response.status == 200 else None
-            except (aiohttp.ClientError, ConnectionError, TimeoutError, ValueError):
-                continue
-            load = found.get("server_load") if isinstance(found, dict) else None
-            endpoint.foreign = max(0, int(load) - endpoint.in_flight) if isinstance(load, int) else 0
 
 
 def _reply(status: int, body: bytes, retry_after: str | None) -> Reply:

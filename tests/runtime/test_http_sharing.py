@@ -12,6 +12,7 @@ import pytest
 
 from stillwise.arrows import Sampled, Tools
 from stillwise.models.http import HttpModel
+from stillwise.models.model import FreeMeter
 from stillwise.records import Problem
 from stillwise.runtime.caller import JournalledCaller
 from stillwise.runtime.executor import Local
@@ -59,20 +60,15 @@ def test_a_judge_and_a_sampler_share_one_server(tmp_path: Path) -> None:
     assert len(seen["answered"]) > 60, "the judge was asked"
 
 
-class Held:
-    """A meter that remembers only for how long endpoints were held."""
+class Held(FreeMeter):
+    """A meter that remembers for how long endpoints were held."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.seconds = 0.0
 
-    def may(self, prompt_tokens: int, max_tokens: int) -> bool:
-        return True
-
-    def spent(self, prompt_tokens: int, max_tokens: int, completion: Any) -> None: ...
-
-    def count(self, name: str, by: int = 1) -> None: ...
-
     def held(self, endpoint_seconds: float) -> None:
+        """So long."""
         self.seconds += endpoint_seconds
 
 
