@@ -48,6 +48,8 @@ class Endpoint:
     ceiling: int
     """Calls at once at most."""
     limit: float = 0.0
+    proxy: str | None = None
+    """Through which it is reached."""
     in_flight: int = 0
     foreign: int = 0
     """Calls of others that the server reports."""
@@ -110,7 +112,11 @@ class Endpoint:
         elif result in (Result.ANSWERED, Result.REFUSED):
             self._well(result, now - began, tokens)
         else:
+            self._hold(now, retry_after)
             self._ill(result, now)
+
+    def _hold(self, now: float, retry_after: float | None) -> None:
+        self.until = max(self.until, now + (retry_after or 0.0))
 
     def _well(self, result: Result, seconds: float, tokens: int) -> None:
         if self.state is not State.CLOSED:
@@ -150,8 +156,7 @@ class Endpoint:
         if self.state is not State.CLOSED:
             self.state = State.CLOSED
         self._count_window(True)
-        if retry_after is not None:
-            self.until = max(self.until, now + retry_after)
+        self._hold(now, retry_after)
         crowded = self._throttled > CROWDED_SHARE * max(WINDOW, self._seen)
         # Only the first of a burst cuts: the others left before the cut could help.
         if crowded and began > self._cut_at:
@@ -173,6 +178,6 @@ class Endpoint:
             return
         if self.state is State.HALF_OPEN or sick or self._refusals >= REFUSALS_TO_OPEN:
             self.state = State.OPEN
-            self.until = now + self._pause_s * random.uniform(0.75, 1.25)
+            self._hold(now, self._pause_s * random.uniform(0.75, 1.25))
             self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)
             self._outcomes.clear()

@@ -12,6 +12,8 @@ import json
 import socket
 import threading
 import time
+import warnings
+from collections import deque
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -22,10 +24,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from stillwise.arrows import Ask, Completion, Request
 from stillwise.errors import UserError
 from stillwise.models.endpoint import Endpoint
+from stillwise.models.http_members import Members, asked_together
 from stillwise.models.http_pool import Pool
 from stillwise.models.http_probe import Asked, Needs, Probe
 from stillwise.models.http_render import Rendering
-from stillwise.models.http_spec import Teacher
+from stillwise.models.http_spec import Teacher, proxy_of
 from stillwise.models.http_stream import Feed, Group, Stream
 from stillwise.models.http_wire import Dialect, Wire
 from stillwise.models.model import Bunch, FreeMeter, Keep, Meter, keep_nothing
@@ -59,7 +62,9 @@ class HttpModel:
         self._rendering = Rendering(Path(teacher.tokenizer).expanduser()) if teacher.tokenizer else None
         self._thread: threading.Thread | None = None
         self._needs: Needs | None = None
-        self._lock = threading.Lock()
+        self._learning = threading.Lock()
+        self._open, self._held_until = 0, 0.0
+        self._told: deque[str] = deque()
         self.dialect: Dialect | None = None
         """What the server was found to honour; None before the first call."""
 
@@ -104,10 +109,10 @@ class HttpModel:
 
     def learn(self, needs: Needs) -> Dialect:
         """Ask the server what it honours, as far as these needs go and it is not known yet."""
-        if self.dialect is None or self._needs is None or needs.beyond(self._needs):
-            self._needs = needs.with_(self._needs) if self._needs else needs
-            self.dialect = self._await(self._probe_any(self._needs))
-        return self.dialect
+        with self._learning:
+            if self.dialect is None or self._needs is None or needs.beyond(self._needs):
+                return self._await(self._survey(needs.with_(self._needs) if self._needs else needs))
+            return self.dialect
 
     def stream(self, requests: Iterable[tuple[int, Request] | None], meter: Meter, keep: Keep) -> Iterator[Bunch]:
         """Answers in bunches as they come, each kept before it comes out; requests are taken as there is room for them."""
@@ -119,17 +124,21 @@ class HttpModel:
             groups = feed.take(1)
         if not groups:
             return
-        with self._lock:
-            stream = Stream(self._wire_for(groups), meter, keep)
-            self._offer(stream, groups)
-            pool = self._await(self._open_pool())
-            loop, stream.flushed = self._loop, pool.pump
-            stream.flush_at = max(1, self.teacher.in_flight // FLUSH_SHARE)
-            loop.call_soon_threadsafe(pool.attach, stream)
-            try:
-                with _collecting_seldom():
-                    yield from self._bunches(stream, feed, pool, loop)
-            finally:
+        stream = Stream(self._wire_for(groups), meter, keep)
+        self._offer(stream, groups)
+        pool = self._await(self._open_pool())
+        loop, stream.flushed = self._loop, pool.pump
+        stream.flush_at = max(1, self.teacher.in_flight // FLUSH_SHARE)
+        if not self._open:
+            self._held_until = loop.time()
+        self._open += 1
+        loop.call_soon_threadsafe(pool.attach, stream)
+        try:
+            with _collecting_seldom():
+                yield from self._bunches(stream, feed, pool, loop)
+        finally:
+            self._open -= 1
+            if self._thread is not None:
                 self._await(self._detach(pool, stream))
 
     def _wire_for(self, groups: Sequence[Group]) -> Wire:
@@ -140,15 +149,13 @@ class HttpModel:
         stream.offered.extend(groups if together else ((each,) for group in groups for each in group))
 
     def _bunches(self, stream: Stream, feed: Feed, pool: Pool, loop: asyncio.AbstractEventLoop) -> Iterator[Bunch]:
-        began = loop.time()
         while not stream.over:
+            self._warn()
             paused = self._fill(stream, feed, pool, loop)
             if paused or not stream.ready.wait(IDLE_POLL_S):
                 yield []
             stream.ready.clear()
-            now = loop.time()
-            stream.meter.held((now - began) * len(pool.endpoints))
-            began = now
+            stream.meter.held(self._held(loop.time()) * len(pool.endpoints))
             if stream.came and stream.asked and not paused:
                 time.sleep(LINGER_S)
             bunch, crowded = stream.take()
@@ -161,6 +168,16 @@ class HttpModel:
         # The loop's thread may have stopped the stream since the last look.
         if stream.error is not None:
             raise stream.error
+
+    def _warn(self) -> None:
+        """Tell the user, from the user's own thread, what the loop's thread has found."""
+        while self._told:
+            warnings.warn(f"{self._name}: {self._told.popleft()}", RuntimeWarning, stacklevel=4)
+
+    def _held(self, now: float) -> float:
+        """Seconds since the last look at any stream: where one is read in the midst of another, time is paid for once."""
+        before, self._held_until = self._held_until, now
+        return now - before
 
     def _fill(self, stream: Stream, feed: Feed, pool: Pool, loop: asyncio.AbstractEventLoop) -> bool:
         """Offer more where little is left; whether the requests paused before there was enough."""
@@ -177,8 +194,10 @@ class HttpModel:
 
     @staticmethod
     async def _detach(pool: Pool, stream: Stream) -> None:
-        stream.flush()
-        pool.detach()
+        try:
+            stream.flush()
+        finally:
+            pool.detach(stream)
 
     # -- the loop ---------------------------------------------------------------------------------------------------------
 
@@ -190,6 +209,7 @@ class HttpModel:
             self._thread.start()
             self._pool: Pool | None = None
             self._session: ClientSession | None = None
+            self._watch: asyncio.Future[Any] | None = None
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _open_session(self) -> ClientSession:
@@ -211,25 +231,58 @@ class HttpModel:
 
     async def _open_pool(self) -> Pool:
         if self._pool is None:
-            session = await self._open_session()
-            self._pool = Pool(self.teacher, session, self._key or "", self._admit)
-            for url in self.teacher.first_endpoints():
-                self._pool.join(url)
-            self._watch = asyncio.get_running_loop().create_task(self._pool.watch())
+            self._pool = Pool(self.teacher, await self._open_session(), self._key or "")
+            self._members = Members(self._pool, self._look, self._told.append)
         return self._pool
 
-    async def _probe_any(self, needs: Needs) -> Dialect:
-        """The dialect of the first endpoint that is reachable."""
-        import aiohttp
+    async def _survey(self, needs: Needs) -> Dialect:
+        """Ask every endpoint what it honours; the first that says it decides, and who differs gets no calls."""
+        pool = await self._open_pool()
+        at_work = (url for url, endpoint in pool.endpoints.items() if not endpoint.draining)
+        urls = dict.fromkeys([*at_work, *self.teacher.first_endpoints()])
+        found = await asked_together({url: self._probe(url, needs) for url in urls})
+        dialect = next((said for said in found.values() if isinstance(said, Dialect)), None)
+        if dialect is None:
+            raise self._nobody(found)
+        self._needs, self.dialect = needs, dialect
+        late = {url: None for url, said in found.items() if isinstance(said, asyncio.CancelledError)}
+        self._members.settle({url: self._unlike(said) for url, said in found.items()} | late)
+        self._follow(pool)
+        return dialect
 
-        reasons = []
-        urls = self.teacher.first_endpoints()
-        for url in urls:
+    def _follow(self, pool: Pool) -> None:
+        if self._watch is None:
+            self._watch = asyncio.gather(pool.end_late(), self._members.follow(), self._members.follow_loads())
+            self._watch.add_done_callback(pool.fail_as)
+
+    def _nobody(self, found: Mapping[str, Dialect | BaseException]) -> BaseException:
+        """Why no endpoint can be used: what one of them said, else that none said anything."""
+        errors = {url: error for url, error in found.items() if isinstance(error, BaseException)}
+        said = [error for error in errors.values() if not isinstance(error, _unreached())]
+        reasons = "; ".join(f"{url}: {type(error).__name__}" for url, error in errors.items())
+        nobody = UserError(f"no endpoint of {self.teacher.model} can be reached ({reasons or 'none is listed'})")
+        return next(iter(said), nobody)
+
+    def _unlike(self, found: Dialect | BaseException) -> str:
+        """Why an endpoint cannot answer for the others; empty where it can."""
+        if not isinstance(found, Dialect):
+            return str(found) or type(found).__name__
+        assert self.dialect is not None
+        # Whether a seed decides is seen by two equal answers, which a busy server may fail to give; it is sent all the same.
+        mine, first = (replace(one, server="", notes={}, seed=False) for one in (found, self.dialect))
+        return "" if mine == first else "it honours other fields than the endpoints that work already"
+
+    async def _look(self, url: str) -> str:
+        """Why an endpoint that wants to join cannot answer for the others; empty where it can."""
+        needs, found = None, Dialect("chat")
+        # The needs may grow while it is asked.
+        while needs is not self._needs:
+            needs = self._needs or Needs()
             try:
-                return await self._probe(url, needs)
-            except (aiohttp.ClientError, ConnectionError, TimeoutError) as err:
-                reasons.append(f"{url}: {type(err).__name__}")
-        raise UserError(f"no endpoint of {self.teacher.model} can be reached ({'; '.join(reasons) or 'none is listed'})")
+                found = await self._probe(url, needs)
+            except (UserError, *_unreached()) as err:
+                return self._unlike(err)
+        return self._unlike(found)
 
     async def _probe(self, url: str, needs: Needs) -> Dialect:
         session = await self._open_session()
@@ -249,7 +302,7 @@ class HttpModel:
             timeout = aiohttp.ClientTimeout(total=min(self.teacher.timeout_s, PROBE_TIMEOUT_S * 4**tries))
             with suppress(aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError, ConnectionResetError, TimeoutError):
                 method = "GET" if body is None else "POST"
-                async with session.request(method, where, json=body, timeout=timeout) as response:
+                async with session.request(method, where, json=body, timeout=timeout, proxy=proxy_of(url)) as response:
                     status, found = response.status, self._decoded(await response.read())
             if wait is None or (status not in BUSY and (found is not None or status != 200)):
                 break
@@ -263,21 +316,13 @@ class HttpModel:
             return json.loads(text.replace(self._key, "***") if self._key else text)
         return None
 
-    async def _admit(self, url: str) -> str:
-        """Why an endpoint that wants to join cannot answer for the others; empty where it can."""
-        import aiohttp
-
-        try:
-            found = await self._probe(url, self._needs or Needs())
-        except (UserError, aiohttp.ClientError, ConnectionError, TimeoutError) as err:
-            return str(err) or type(err).__name__
-        mine = replace(found, server="", notes={})
-        first = replace(self.dialect, server="", notes={}) if self.dialect else mine
-        return "" if mine == first else "it honours other fields than the endpoints that work already"
-
     def endpoints(self) -> list[Endpoint]:
         """The endpoints as they stand now."""
         return list(self._pool.endpoints.values()) if self._thread is not None and self._pool is not None else []
+
+    def refused(self) -> dict[str, str]:
+        """Listed endpoints that get no calls now, with the reason."""
+        return dict(self._members.refused) if self.endpoints() else {}
 
     def close(self) -> None:
         """End all calls and the loop's thread."""
@@ -292,7 +337,8 @@ class HttpModel:
 
     async def _shut(self) -> None:
         if self._pool is not None:
-            self._pool.detach()
+            self._pool.fail(UserError(f"{self._name} was closed"))
+        if self._watch is not None:
             self._watch.cancel()
         if self._session is not None:
             await self._session.close()
@@ -300,6 +346,13 @@ class HttpModel:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+
+
+def _unreached() -> tuple[type[BaseException], ...]:
+    """What is raised where a server is not there, or not well."""
+    import aiohttp
+
+    return aiohttp.ClientError, ConnectionError, TimeoutError
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Calls over several endpoints: least-outstanding routing, retries that hold no slot, endpoints that come and go.
 
 Everything here runs in one event loop. A source hands out calls one by one and hears of each what came of it; nothing is
-queued ahead of what the endpoints bear, so a million calls need no more memory than a thousand.
+queued ahead of what the endpoints bear, so a million calls need no more memory than a thousand. Several sources may be open
+at once, as when answers are judged by the model that gives them: limits hold for all together.
 """
 
 from __future__ import annotations
@@ -9,21 +10,26 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
-from collections.abc import Callable, Coroutine
+import re
+import time
 from dataclasses import dataclass, field
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stillwise.errors import UserError
 from stillwise.models.endpoint import Endpoint, Result
-from stillwise.models.http_spec import Teacher, read_endpoints
+from stillwise.models.http_spec import Teacher, proxy_of
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 60.0
+LONGEST_HOLD_S = 600.0
+"""A server that asks for a longer pause is asked again all the same: a run must not sleep for a day unseen."""
 THROTTLED_ATTEMPTS = 100
 """A 429 is no failure of the call; this many are a server that never lets it in."""
-WATCH_S, LOAD_S = 0.5, 2.0
+WATCH_S = 0.5
 FATAL = {401: "the key is not accepted", 403: "access is denied", 404: "no such model or route"}
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 KEEPALIVE_S = 60
@@ -43,6 +49,11 @@ class Call:
     due: float = 0.0
     """When it has taken too long."""
     late: bool = False
+    fault: str = ""
+    """Why the last answer was none."""
+    source: Source | None = None
+    endpoint: Endpoint | None = None
+    """Where it is on its way."""
     task: asyncio.Task[None] | None = None
 
 
@@ -73,7 +84,7 @@ class Source(Protocol):
     def lost(self, call: Call, reason: str, detail: str) -> None:
         """Take note that there will be no answer."""
 
-    def stop(self, error: UserError) -> None:
+    def stop(self, error: BaseException) -> None:
         """Nothing more can come."""
 
     def count(self, name: str, by: int = 1) -> None:
@@ -111,12 +122,9 @@ class Pool:
     session: ClientSession
     secret: str
     """The key: some servers repeat it in their errors, which are kept."""
-    admit: Callable[[str], Coroutine[Any, Any, str]]
-    """Looks at a joining endpoint: an empty string, or why it cannot answer for the others."""
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
-    source: Source | None = None
-    refused: dict[str, str] = field(default_factory=dict)
-    """Endpoints that were not let in, with the reason."""
+    sources: list[Source] = field(default_factory=list)
+    """Whom it serves, in the order in which they came."""
     _calls: set[Call] = field(default_factory=set)
     """Calls on the way."""
     _retries: list[tuple[float, int, Call]] = field(default_factory=list)
@@ -137,7 +145,7 @@ class Pool:
         if known is not None:
             known.draining = False
         else:
-            self.endpoints[url] = Endpoint(url, self.teacher.in_flight)
+            self.endpoints[url] = Endpoint(url, self.teacher.in_flight, proxy=proxy_of(url))
         self.pump()
 
     def leave(self, url: str) -> None:
@@ -153,15 +161,29 @@ class Pool:
 
     def attach(self, source: Source) -> None:
         """Serve this source until it is detached."""
-        self.source, self._silent_since = source, None
+        if not self.sources:
+            self._silent_since = None
+        self.sources.append(source)
         self.pump()
 
-    def detach(self) -> None:
-        """Forget the source; calls on the way are abandoned."""
-        self.source = None
-        self._retries.clear()
+    def detach(self, source: Source) -> None:
+        """Forget a source; its calls on the way are abandoned."""
+        self.sources.remove(source)
+        self._retries = [retry for retry in self._retries if retry[2].source is not source]
+        heapq.heapify(self._retries)
         for call in self._calls:
-            self._cancel(call)
+            if call.source is source:
+                self._cancel(call)
+
+    def fail(self, error: BaseException) -> None:
+        """End everything with what nobody foresaw: a run must never wait for what cannot come."""
+        for source in self.sources:
+            source.stop(error)
+
+    def fail_as(self, work: asyncio.Future[Any]) -> None:
+        """End everything where work beside the calls was broken off."""
+        if not work.cancelled() and (error := work.exception()) is not None:
+            self.fail(error)
 
     @property
     def flying(self) -> int:
@@ -173,10 +195,13 @@ class Pool:
         if call.task is not None:
             call.task.cancel()
 
-    async def _end_late(self) -> None:
+    async def end_late(self) -> None:
+        """End calls that take too long, and the run where no endpoint is left, for ever."""
         # One look at all calls in a while costs less than a timer for each.
         while True:
             await asyncio.sleep(WATCH_S)
+            if self.sources and all(endpoint.draining for endpoint in self.endpoints.values()):
+                self._silence()
             now = self._loop.time()
             for call in self._calls:
                 if now > call.due and not call.late:
@@ -185,31 +210,45 @@ class Pool:
 
     def pump(self) -> None:
         """Send what may be sent now; called whenever something changed."""
-        source, now = self.source, self._loop.time()
-        wake: float | None = None
-        room = 0 if source is None else self._capacity() - self.flying - source.waiting
-        while source is not None:
+        try:
+            self._set_timer(self._send())
+        except Exception as err:
+            self.fail(err)
+            raise
+
+    def _send(self) -> float | None:
+        """Begin calls; seconds until it is worth looking again, None where an answer or a source says so."""
+        now = self._loop.time()
+        room = self._room() if self.sources else 0
+        while self.sources:
             endpoint = self._pick(now)
             if endpoint is None or room <= 0:
-                wake = self._next_change(now)
-                break
+                return self._next_change(now)
             if (wait := self._limits_wait(now)) > 0:
-                wake = wait
-                break
-            call = self._next_call(source, now)
+                return wait
+            call = self._next_call(now)
             if call is None:
-                wake = max(0.0, self._retries[0][0] - now) if self._retries else None
-                break
-            self._begin(source, call, endpoint)
+                return max(0.0, self._retries[0][0] - now) if self._retries else None
+            self._begin(call, endpoint)
             room -= 1
-        self._set_timer(wake)
+        return None
 
-    def _next_call(self, source: Source, now: float) -> Call | None:
+    def _next_call(self, now: float) -> Call | None:
         if self._retries and self._retries[0][0] <= now:
             return heapq.heappop(self._retries)[2]
         if len(self._retries) > 4 * self._capacity():
             return None
-        return source.pull()
+        # Whoever reads an older source waits for the newest one.
+        for source in reversed(self.sources):
+            call = source.pull()
+            if call is not None:
+                call.source = source
+                return call
+        return None
+
+    def _room(self) -> int:
+        """How many further calls may be on their way or not yet durable."""
+        return self._capacity() - self.flying - sum(source.waiting for source in self.sources)
 
     def _capacity(self) -> int:
         total = 0
@@ -237,16 +276,31 @@ class Pool:
             self._timer.cancel()
         self._timer = None if wait is None else self._loop.call_later(wait + 0.001, self.pump)
 
-    def _begin(self, source: Source, call: Call, endpoint: Endpoint) -> None:
+    def _begin(self, call: Call, endpoint: Endpoint) -> None:
+        assert call.source is not None
         if self._requests:
             self._requests.take(1)
         if self._tokens:
             self._tokens.take(call.tokens)
         endpoint.begin()
-        source.count("sent")
+        call.endpoint = endpoint
+        call.source.count("sent")
         call.due, call.late = self._loop.time() + self.teacher.timeout_s, False
-        call.task = self._loop.create_task(self._run(source, call, endpoint))
         self._calls.add(call)
+        call.task = self._loop.create_task(self._run(call.source, call, endpoint))
+        call.task.add_done_callback(lambda task: self._ended(call, task))
+
+    def _ended(self, call: Call, task: asyncio.Task[None]) -> None:
+        """Tidy up behind a call that was abandoned or that broke something."""
+        self._calls.discard(call)
+        if call.endpoint is not None:
+            call.endpoint.in_flight -= 1
+            call.endpoint = None
+        if task.cancelled():
+            self._forget_drained()
+            self.pump()
+        elif (error := task.exception()) is not None and call.source is not None:
+            call.source.stop(error)
 
     async def _run(self, source: Source, call: Call, endpoint: Endpoint) -> None:
         began = self._loop.time()
@@ -254,21 +308,20 @@ class Pool:
             reply = await self._exchange(call, endpoint)
         except asyncio.CancelledError:
             if not call.late:
-                endpoint.in_flight -= 1
                 raise
             reply = Reply(Result.UNKNOWN, detail=f"no answer in {self.teacher.timeout_s:g} s")
-        finally:
-            self._calls.discard(call)
-        tokens = source.answered(call, reply.body) if reply.result is Result.ANSWERED and self.source is source else 0
+        self._calls.discard(call)
+        wanted = source in self.sources
+        tokens = source.answered(call, reply.body) if reply.result is Result.ANSWERED and wanted else 0
         result = reply.result if tokens is not None else Result.FAILED
+        call.endpoint = None
         endpoint.learn(result, began, self._loop.time(), tokens or 0, reply.retry_after)
         if endpoint.draining:
             self._forget_drained()
-        if self.source is not source:
-            return
-        self._account(source, call, reply, tokens)
+        if wanted:
+            self._account(source, call, reply, tokens)
         # Where the window is full of answers that are not durable yet, the caller's next step will pump.
-        if self.flying + source.waiting < self._capacity() or self._retries:
+        if self._retries or self._room() > 0:
             self.pump()
 
     def _account(self, source: Source, call: Call, reply: Reply, tokens: int | None) -> None:
@@ -276,10 +329,10 @@ class Pool:
         if self._tokens and tokens is not None and reply.result is Result.ANSWERED:
             self._tokens.take(tokens - call.tokens)
         if reply.result is Result.UNREACHABLE:
-            self._unreachable(source, call)
+            self._unreachable(call)
             return
         if reply.result in (Result.FAILED, Result.UNKNOWN):
-            self._silence(source)
+            self._silence()
         else:
             self._silent_since = None
         if reply.result is Result.ANSWERED and tokens is not None:
@@ -292,16 +345,16 @@ class Pool:
         else:
             self._retry(source, call, reply)
 
-    def _unreachable(self, source: Source, call: Call) -> None:
-        self._silence(source)
+    def _unreachable(self, call: Call) -> None:
+        self._silence()
         self._again(call, self._loop.time() + random.uniform(0.0, 0.05))
 
-    def _silence(self, source: Source) -> None:
+    def _silence(self) -> None:
         now, patience_s = self._loop.time(), self.teacher.patience_s
         self._silent_since = now if self._silent_since is None else self._silent_since
         if now - self._silent_since > patience_s:
             asked = ", ".join(self.endpoints) or "none is left"
-            source.stop(UserError(f"no endpoint of {self.teacher.model} answered for {patience_s:g} s ({asked}); repeat later"))
+            self.fail(UserError(f"no endpoint of {self.teacher.model} answered for {patience_s:g} s ({asked}); repeat later"))
 
     def _retry(self, source: Source, call: Call, reply: Reply) -> None:
         throttled = reply.result is Result.THROTTLED
@@ -309,7 +362,7 @@ class Pool:
         call.attempts += not throttled
         source.count("throttled" if throttled else "retried")
         if call.attempts >= self.teacher.attempts or call.throttled >= THROTTLED_ATTEMPTS:
-            source.lost(call, _reason(reply), reply.detail or f"HTTP {reply.status}")
+            source.lost(call, _reason(reply), reply.detail or call.fault)
             return
         tried = call.throttled if throttled else call.attempts
         wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(tried - 1, 10)) * random.uniform(0.5, 1.5)
@@ -323,7 +376,7 @@ class Pool:
         import aiohttp
 
         try:
-            async with self.session.post(endpoint.url + call.path, data=call.body) as response:
+            async with self.session.post(endpoint.url + call.path, data=call.body, proxy=endpoint.proxy) as response:
                 body = await response.read()
                 if response.status != 200 and self.secret:
                     body = body.replace(self.secret.encode(), b"***")
@@ -333,64 +386,30 @@ class Pool:
         except (aiohttp.ClientError, ConnectionError) as err:
             return Reply(Result.UNKNOWN, detail=type(err).__name__)
 
-    async def watch(self) -> None:
-        """Follow the clock, the endpoints file and the servers' own load reports for ever."""
-        await asyncio.gather(self._end_late(), self._follow_servers())
-
-    async def _follow_servers(self) -> None:
-        path, seen, looked = self.teacher.endpoints_file, 0, 0.0
-        while True:
-            await asyncio.sleep(WATCH_S)
-            if path is not None and path.is_file() and path.stat().st_mtime_ns != seen:
-                seen = path.stat().st_mtime_ns
-                await self.follow({*self.teacher.endpoints, *read_endpoints(path)})
-            if self._loop.time() - looked > LOAD_S:
-                looked = self._loop.time()
-                await self._read_loads()
-            if self.source is not None and all(endpoint.draining for endpoint in self.endpoints.values()):
-                self._silence(self.source)
-
-    async def follow(self, wanted: set[str]) -> None:
-        """Make these the endpoints: new ones are looked at and join, the others drain."""
-        for url in [url for url, e in self.endpoints.items() if url not in wanted and not e.draining]:
-            self.leave(url)
-        for url in sorted(wanted):
-            known = self.endpoints.get(url)
-            if known is None or known.draining:
-                reason = await self.admit(url)
-                if reason:
-                    self.refused[url] = reason
-                else:
-                    self.refused.pop(url, None)
-                    self.join(url)
-
-    async def _read_loads(self) -> None:
-        import aiohttp
-
-        for endpoint in list(self.endpoints.values()):
-            if not endpoint.reports_load:
-                continue
-            try:
-                where, patience = endpoint.url.removesuffix("/v1") + "/load", aiohttp.ClientTimeout(total=LOAD_S)
-                async with self.session.get(where, timeout=patience) as response:
-                    endpoint.reports_load = response.status == 200
-                    found = await response.json(content_type=None) if response.status == 200 else None
-            except (aiohttp.ClientError, ConnectionError, TimeoutError, ValueError):
-                continue
-            load = found.get("server_load") if isinstance(found, dict) else None
-            endpoint.foreign = max(0, int(load) - endpoint.in_flight) if isinstance(load, int) else 0
-
 
 def _reply(status: int, body: bytes, retry_after: str | None) -> Reply:
     if status == 200:
         return Reply(Result.ANSWERED, body, status)
-    detail = body[:300].decode("utf-8", "replace")
-    wait = float(retry_after) if retry_after and retry_after.replace(".", "", 1).isdigit() else None
+    detail = body[:300].decode("utf-8", "replace") or f"HTTP {status}"
+    wait = seconds(retry_after)
     if status == 429:
         return Reply(Result.THROTTLED, b"", status, detail, wait)
     if status in RETRIED or status >= 500:
         return Reply(Result.FAILED, b"", status, detail, wait)
     return Reply(Result.REFUSED, b"", status, detail)
+
+
+def seconds(retry_after: str | None) -> float | None:
+    """A ``Retry-After`` header, seconds or a date, as seconds from now; None where it says nothing that can be kept."""
+    stated = (retry_after or "").strip()
+    if re.fullmatch(r"[0-9]+(\.[0-9]*)?", stated):
+        return min(LONGEST_HOLD_S, float(stated))
+    try:
+        until = parsedate_to_datetime(stated)
+    except ValueError:
+        return None
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)
+    return min(LONGEST_HOLD_S, max(0.0, until.timestamp() - time.time()))
 
 
 def _reason(reply: Reply) -> str:

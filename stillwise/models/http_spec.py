@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from decimal import Decimal
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -154,6 +156,23 @@ def check_url(url: str, where: str) -> None:
         raise UserError(f"{where}: {url!r} is no base URL; write http://host:port/v1")
     if parts.username or parts.password or parts.query:
         raise UserError(f"{where}: an endpoint may carry neither password nor query; name the key's variable with key_env")
+
+
+def proxy_of(url: str) -> str | None:
+    """The proxy of the environment (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``); none for this machine and ``NO_PROXY``."""
+    parts = urlsplit(url)
+    if _is_loopback(parts.hostname or "") or proxy_bypass(parts.netloc):
+        return None
+    stated = getproxies()
+    found = stated.get(parts.scheme) or stated.get("all")
+    return found if not found or "://" in found else f"http://{found}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def read_endpoints(path: Path) -> tuple[str, ...]:

@@ -85,7 +85,7 @@ class Stream:
     """So many answers are a commit of their own."""
     flushed: Callable[[], None] = lambda: None
     """Called when answers have become durable: there is room for other calls."""
-    error: Exception | None = None
+    error: BaseException | None = None
     ended: bool = False
     """Nothing more is pulled: the requests are over, or the budget is."""
     ready: threading.Event = field(default_factory=threading.Event)
@@ -157,8 +157,9 @@ class Stream:
         group, prompt = self.asked[call.place]
         try:
             bodies = [body] if len(group) == 1 else self.wire.apart(body, len(group))
-            found = [self.wire.read(request, raw) for (_, request), raw in zip(group, bodies, strict=True)]
-        except BadAnswer:
+            found = [self.wire.take(request, raw) for (_, request), raw in zip(group, bodies, strict=True)]
+        except BadAnswer as err:
+            call.fault = str(err)
             return self._wasted(call, body)
         del self.asked[call.place]
         # The prompt is known now: what is left of the expectation is what the answer is compared with.
@@ -222,14 +223,16 @@ class Stream:
             return
         try:
             self.keep(fresh)
-        except StillwiseError as err:
-            self.error = self.error or err
-            self._end()
-        else:
             # In this order: the other thread must never see an answer that is neither fresh nor come.
             self.came.extend(fresh)
             self._put += _weight(fresh)
-        self.fresh = []
+        except StillwiseError as err:
+            self.stop(err)
+        except Exception as err:
+            self.stop(err)
+            raise
+        finally:
+            self.fresh = []
         self.ready.set()
         self.flushed()
 
@@ -241,7 +244,7 @@ class Stream:
         # Of two bunches that were too much together one is more than half.
         return bunch, _crowded(2 * len(bunch), 2 * weight)
 
-    def stop(self, error: UserError) -> None:
+    def stop(self, error: BaseException) -> None:
         """Nothing more can come."""
         self.error = self.error or error
         self._end()

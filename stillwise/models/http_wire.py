@@ -22,8 +22,13 @@ from stillwise.records import THINK_CLOSE, THINK_OPEN, Finish, Sampling
 NEUTRAL: dict[str, float] = {"min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
 """Knobs that no recipe sets: sent with the value that changes nothing, or a server's own default would."""
 GREEDY_SEED = 0
-FINISHES = {"stop": Finish.STOP, "length": Finish.LENGTH, "repetition": Finish.LENGTH, "eos": Finish.STOP}
+_CUT = ("length", "max_tokens", "max_length", "model_length", "repetition")
+FINISHES = {"stop": Finish.STOP, "eos": Finish.STOP, **dict.fromkeys(_CUT, Finish.LENGTH)}
 """``repetition`` is a loop that the server cut: the answer was not finished, as with ``length``."""
+GIVEN_UP = frozenset({"abort", "error"})
+"""The server's own trouble and no word about the question: the call has failed, and is repeated."""
+UNFINISHED = "unfinished"
+"""No finish reason is stated."""
 
 
 @dataclass(frozen=True)
@@ -171,15 +176,22 @@ class Wire:
             config["bad_words_ids"] = [list(ids) for ids in self.rendering.spelled(ban.words)]
         return json.dumps(config)
 
+    def take(self, request: Request, raw: bytes) -> Completion:
+        """The answer in a body that has just come; raises ``BadAnswer`` also where the server gave up in the midst of it."""
+        found = self.read(request, raw)
+        if found.failure in GIVEN_UP or found.failure == UNFINISHED:
+            raise BadAnswer(f"{found.detail}: {found.failure}")
+        return found
+
     def read(self, request: Request, raw: bytes) -> Completion:
         """The answer in a body; raises ``BadAnswer`` where it is not one (cut or invalid JSON, nothing in it)."""
         choice, usage = _choice(raw)
         ask = request.ask
         prompt, opened = self.rendering.render(ask) if self.rendering else (ask.user, "")
         start = answer_start(opened, ask.prefill)
-        text, stated = _text_of(choice, start, ask.prefill), choice.get("finish_reason") or "stop"
-        ids = choice.get("token_ids")
-        failure, detail = ("", "") if stated in FINISHES else (str(stated), "the server's finish reason")
+        stated = _finish(choice)
+        text = _text_of(choice, start, ask.prefill, stated)
+        failure, detail = _failure(choice, stated)
         if ask.ban is not None and not failure and (found := scanned(start + text, ask.ban)):
             failure, detail = "banned_word", ", ".join(sorted(set(found)))
         return Completion(
@@ -187,9 +199,9 @@ class Wire:
             text=text,
             num_prompt_tokens=self._num_tokens(usage, "prompt_tokens", prompt + start),
             num_tokens=self._num_tokens(usage, "completion_tokens", text),
-            finish=FINISHES.get(str(stated), Finish.STOP),
+            finish=FINISHES.get(stated, Finish.STOP),
             opened=opened,
-            token_ids=tuple(ids) if ids else None,
+            token_ids=_token_ids(choice),
             failure=failure,
             detail=detail,
         )
@@ -233,9 +245,26 @@ def shaped(means: str, schema: Any) -> dict[str, Any]:
 def _decoded(raw: bytes) -> dict[str, Any]:
     try:
         body = orjson.loads(raw)
-    except orjson.JSONDecodeError as err:
-        raise BadAnswer(f"not JSON: {err}") from err
+    except orjson.JSONDecodeError:
+        body = _decoded_freely(raw)
     return body if isinstance(body, dict) else {}
+
+
+def _decoded_freely(raw: bytes) -> Any:
+    """JSON as Python writes it: minus infinity among log-probabilities, half a surrogate where a character was cut."""
+    try:
+        return _sound(json.loads(raw.decode("utf-8", "replace")))
+    except (ValueError, RecursionError) as err:
+        raise BadAnswer(f"not JSON: {err}") from err
+
+
+def _sound(value: Any) -> Any:
+    """The same without halves of surrogates, which no file can hold."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_sound(item) for item in value]
+    return {_sound(name): _sound(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
 def _choice(raw: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -247,7 +276,33 @@ def _choice(raw: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     return choices[0], usage if isinstance(usage, dict) else {}
 
 
-def _text_of(choice: Mapping[str, Any], start: str, prefill: str) -> str:
+def _finish(choice: Mapping[str, Any]) -> str:
+    """The stated finish reason in lower case; empty where none is."""
+    stated = choice.get("finish_reason")
+    if not isinstance(stated, str | None):
+        raise BadAnswer(f"the finish reason is {type(stated).__name__} and no text")
+    return (stated or "").lower()
+
+
+def _failure(choice: Mapping[str, Any], stated: str) -> tuple[str, str]:
+    """Why this is no answer, though it is whole: reason and detail."""
+    message = choice.get("message")
+    refusal = message.get("refusal") if isinstance(message, dict) else None
+    if isinstance(refusal, str) and refusal:
+        return "refusal", refusal
+    return ("", "") if stated in FINISHES else (stated or UNFINISHED, "the server's finish reason")
+
+
+def _token_ids(choice: Mapping[str, Any]) -> tuple[int, ...] | None:
+    ids = choice.get("token_ids")
+    if not ids:
+        return None
+    if not isinstance(ids, list) or not all(isinstance(token, int) for token in ids):
+        raise BadAnswer("token_ids is no list of numbers")
+    return tuple(ids)
+
+
+def _text_of(choice: Mapping[str, Any], start: str, prefill: str, stated: str) -> str:
     """The answer's text after what was opened and prefilled, however the server split it into fields."""
     message = choice.get("message")
     if not isinstance(message, dict):
@@ -255,19 +310,19 @@ def _text_of(choice: Mapping[str, Any], start: str, prefill: str) -> str:
         if not isinstance(text, str):
             raise BadAnswer("neither a message nor a text")
         return text
-    content, reasoning = _content(message.get("content")), message.get("reasoning") or message.get("reasoning_content")
-    if content is None and not reasoning:
+    content, thoughts = _content(message.get("content")), (message.get("reasoning"), message.get("reasoning_content"))
+    reasoning = next((thought for thought in thoughts if isinstance(thought, str) and thought), None)
+    if content is None and not reasoning and stated == "stop" and not message.get("refusal"):
+        # With any other finish nothing is what there is: the limit came first, or the server filtered it.
         raise BadAnswer("an empty message")
-    if not isinstance(reasoning, str) or (content and THINK_CLOSE in content):
-        text = content or ""
-    else:
-        text = _joined(reasoning, content, start)
+    whole = reasoning is None or (content and THINK_CLOSE in content)
+    text = content or "" if whole else _joined(reasoning or "", content, start)
     return text.removeprefix(prefill) if prefill else text
 
 
 def _content(content: Any) -> str | None:
     if isinstance(content, list):
-        return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
     return content if isinstance(content, str) else None
 
 

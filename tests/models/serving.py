@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import urllib.request
@@ -23,15 +24,16 @@ class Scripted:
 
     process: subprocess.Popen[bytes]
     port: int
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
         """The base URL."""
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"http://{self.host}:{self.port}/v1"
 
     def _control(self, name: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/control/{name}", data=data, timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{self.host}:{self.port}/control/{name}", data=data, timeout=10) as answer:
             return json.loads(answer.read())
 
     def become(self, **profile: Any) -> None:
@@ -51,12 +53,18 @@ class Scripted:
         self.process.communicate()
 
 
-def start(*flags: str, port: int = 0) -> Scripted:
+def own_host() -> str:
+    """A loopback address of this process alone: a port that was free there stays free."""
+    pid = os.getpid()
+    return f"127.{1 + pid // 65536 % 250}.{pid // 256 % 256}.{pid % 256}"
+
+
+def start(*flags: str, port: int = 0, host: str = "127.0.0.1") -> Scripted:
     """A new server."""
-    command = [sys.executable, "-m", "stillwise.models.scripted_server", "--port", str(port), *flags]
+    command = [sys.executable, "-m", "stillwise.models.scripted_server", "--host", host, "--port", str(port), *flags]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout is not None
-    return Scripted(process, json.loads(process.stdout.readline())["port"])
+    return Scripted(process, json.loads(process.stdout.readline())["port"], host)
 
 
 @contextmanager

