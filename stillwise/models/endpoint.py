@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 from enum import Enum
-from statistics import median
+
+from stillwise.models.pace import Pace, Verdict
 
 CUT, FLOOR = 0.75, 1.0
 CROWDED_SHARE = 0.15
@@ -13,8 +14,10 @@ CROWDED_SHARE = 0.15
 SICK_SHARE, WINDOW = 0.8, 20
 REFUSALS_TO_OPEN = 3
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
-SLOW_FACTOR = 4.0
-"""Growth stops where the seconds for a token are this many times the best window's: the server queues instead of refusing."""
+TRIAL_EVERY_S = 30.0
+"""A trial may be an hour-long thought: another one follows where it has not failed by then."""
+FOREIGN_FACTOR, FOREIGN_SHARE = 4.0, 8
+"""Where others have this many times our limit on the server, we make room, down to an eighth of what we may ask at most."""
 
 
 class State(Enum):
@@ -60,8 +63,8 @@ class Endpoint:
     draining: bool = False
     answered: int = 0
     failures: int = 0
-    reached_at: float = 0.0
-    """When it last answered anything."""
+    ill_since: float | None = None
+    """The first failure after which nothing came but failures; None where it is well."""
     _cut_at: float = -1.0
     _cut_limit: float = 0.0
     _refusals: int = 0
@@ -69,8 +72,10 @@ class Endpoint:
     _seen: int = 0
     _throttled: int = 0
     _outcomes: list[bool] = field(default_factory=list)
-    _paces: list[float] = field(default_factory=list)
-    _best_pace: float = 0.0
+    _tried_at: float = 0.0
+    _next_trial: float = 0.0
+    _paces: dict[int, Pace] = field(default_factory=dict)
+    """By the power of two of an answer's tokens: a judge's word and a thought have nothing in common."""
     _slow: bool = False
 
     def __post_init__(self) -> None:
@@ -78,106 +83,135 @@ class Endpoint:
 
     def free(self, now: float) -> bool:
         """Whether it may get a call now."""
-        if self.draining or now < self.until:
+        if self.draining or now < self.asked_at:
             return False
-        if self.state is State.CLOSED:
-            return self.in_flight < int(self.limit)
-        # After the pause one call is the trial; the others wait for what comes of it.
-        return self.in_flight == 0
+        # After the pause one call is the trial, whatever calls of before are still out; the others wait for what comes of it.
+        return self.state is not State.CLOSED or self.in_flight < int(self.limit)
+
+    @property
+    def asked_at(self) -> float:
+        """No call before this time."""
+        return self.until if self.state is State.CLOSED else max(self.until, self._next_trial)
 
     @property
     def capacity(self) -> int:
-        """Calls that it bears at once as far as is known."""
-        return int(self.limit) if self.state is State.CLOSED else 1
+        """Calls that it bears at once as far as is known, and those that it has already."""
+        return max(int(self.limit), self.in_flight) if self.state is State.CLOSED else self.in_flight + 1
 
     @property
     def outstanding(self) -> float:
         """What least-outstanding routing compares: load by the calls that it bears."""
         return (self.in_flight + self.foreign) / max(1.0, self.limit)
 
-    def begin(self) -> None:
+    def begin(self, now: float) -> None:
         """A call goes out."""
         self.in_flight += 1
-        if self.state is State.OPEN:
-            self.state = State.HALF_OPEN
+        if self.state is not State.CLOSED:
+            self.state, self._tried_at, self._next_trial = State.HALF_OPEN, now, now + TRIAL_EVERY_S
 
     def learn(self, result: Result, began: float, now: float, tokens: int = 0, retry_after: float | None = None) -> None:
         """A call came back."""
         self.in_flight -= 1
         if result is not Result.UNREACHABLE:
-            self.reached_at = now
             self._refusals = 0
         if result is Result.THROTTLED:
             self._throttle(began, now, retry_after)
         elif result in (Result.ANSWERED, Result.REFUSED):
-            self._well(result, now - began, tokens)
+            self._well(result, began, now, tokens)
         else:
             self._hold(now, retry_after)
-            self._ill(result, now)
+            self._ill(result, began, now)
 
     def _hold(self, now: float, retry_after: float | None) -> None:
         self.until = max(self.until, now + (retry_after or 0.0))
 
-    def _well(self, result: Result, seconds: float, tokens: int) -> None:
+    def _close(self) -> None:
+        """It has said something: the breaker is closed."""
+        self.ill_since = None
+        self.state = State.CLOSED
+
+    def _well(self, result: Result, began: float, now: float, tokens: int) -> None:
         if self.state is not State.CLOSED:
-            self.state, self._pause_s = State.CLOSED, FIRST_PAUSE_S
+            self._pause_s = FIRST_PAUSE_S
             self.limit = max(FLOOR, self.limit / 2)
             self._outcomes.clear()
+        self._close()
         self._note(True)
         if result is Result.ANSWERED:
             self.answered += 1
-            self._pace(seconds / max(1, tokens))
-            self._grow()
+            self._pace(began, now, tokens)
+            self._grow(now)
 
-    def _grow(self) -> None:
-        self._count_window(False)
-        if self._slow or self.limit >= self.ceiling:
+    def _grow(self, now: float) -> None:
+        over = self._count_window(False)
+        crowded = self.foreign > FOREIGN_FACTOR * self.limit
+        least = max(FLOOR, self.ceiling / FOREIGN_SHARE)
+        if over and crowded and self.limit > least:
+            self._make_room(now, max(least, self.limit * CUT))
+        if self._slow or crowded or self.limit >= self.ceiling:
             return
         near = self._cut_limit * 0.9
         # Below the last known ceiling quickly, around it one more for each round of answers.
         self.limit = min(self.ceiling, self.limit + (1.0 if self.limit < near else 1.0 / max(1.0, self.limit)))
 
-    def _pace(self, pace: float) -> None:
-        self._paces.append(pace)
-        if len(self._paces) < max(WINDOW, int(self.limit)):
+    def _pace(self, began: float, now: float, tokens: int) -> None:
+        if began <= self._cut_at:
+            # It left before the cut could help.
             return
-        found = median(self._paces)
-        self._paces.clear()
-        self._best_pace = min(found, self._best_pace or found)
-        self._slow = found > SLOW_FACTOR * self._best_pace
+        pace = self._paces.setdefault(tokens.bit_length(), Pace())
+        verdict = pace.note((now - began) / max(1, tokens), self.in_flight + 1, self._window)
+        self._slow = self._slow if verdict is None else verdict is not Verdict.WELL
+        if verdict is Verdict.TOO_MANY:
+            self._make_room(now, min(self.limit, pace.peak + 1.0) * CUT)
 
-    def _count_window(self, throttled: bool) -> None:
+    def _make_room(self, now: float, limit: float) -> None:
+        # A bad time passes: afterwards there is room for nearly as many as before it.
+        self._cut_limit = max(self._cut_limit, self.limit)
+        self._cut(now, limit)
+
+    def _cut(self, now: float, limit: float) -> None:
+        self._cut_at = now
+        self.limit = max(FLOOR, limit)
+        self._seen = self._throttled = 0
+
+    @property
+    def _window(self) -> int:
+        return max(WINDOW, int(self.limit))
+
+    def _count_window(self, throttled: bool) -> bool:
+        """Count an exchange; whether that was the last of a window."""
         self._seen += 1
         self._throttled += throttled
-        if self._seen >= max(WINDOW, int(self.limit)) and not throttled:
+        over = self._seen >= self._window and not throttled
+        if over:
             self._seen = self._throttled = 0
+        return over
 
     def _throttle(self, began: float, now: float, retry_after: float | None) -> None:
-        if self.state is not State.CLOSED:
-            self.state = State.CLOSED
+        self._close()
         self._count_window(True)
         self._hold(now, retry_after)
         crowded = self._throttled > CROWDED_SHARE * max(WINDOW, self._seen)
         # Only the first of a burst cuts: the others left before the cut could help.
         if crowded and began > self._cut_at:
-            self._cut_limit, self._cut_at = self.limit, now
-            self.limit = max(FLOOR, min(self.limit, self.in_flight + 1.0) * CUT)
-            self._seen = self._throttled = 0
+            self._cut_limit = self.limit
+            self._cut(now, min(self.limit, self.in_flight + 1.0) * CUT)
 
     def _note(self, well: bool) -> None:
         self._outcomes.append(well)
         del self._outcomes[:-WINDOW]
 
-    def _ill(self, result: Result, now: float) -> None:
+    def _ill(self, result: Result, began: float, now: float) -> None:
         self.failures += 1
+        self.ill_since = now if self.ill_since is None else self.ill_since
         self._note(False)
         self._refusals += result is Result.UNREACHABLE
         sick = len(self._outcomes) == WINDOW and self._outcomes.count(False) >= SICK_SHARE * WINDOW
-        if self.state is State.OPEN:
+        if self.state is State.OPEN or (self.state is State.HALF_OPEN and began < self._tried_at):
             # A call of before: the pause is running already, and a burst must not make it the longest.
             return
         if self.state is State.HALF_OPEN or sick or self._refusals >= REFUSALS_TO_OPEN:
-            self.state = State.OPEN
+            self.state, self._next_trial = State.OPEN, now
             self._hold(now, self._pause_s * random.uniform(0.75, 1.25))
             self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)
             self._outcomes.clear()

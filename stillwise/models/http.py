@@ -275,12 +275,13 @@ class HttpModel:
     async def _look(self, url: str) -> str:
         """Why an endpoint that wants to join cannot answer for the others; empty where it can."""
         needs, found = None, Dialect("chat")
+        expected: tuple[type[Exception], ...] = (UserError, *_unreached())
         # The needs may grow while it is asked.
         while needs is not self._needs:
             needs = self._needs or Needs()
             try:
                 found = await self._probe(url, needs)
-            except (UserError, *_unreached()) as err:
+            except expected as err:
                 return self._unlike(err)
         return self._unlike(found)
 
@@ -348,7 +349,7 @@ class HttpModel:
         await asyncio.gather(*others, return_exceptions=True)
 
 
-def _unreached() -> tuple[type[BaseException], ...]:
+def _unreached() -> tuple[type[Exception], ...]:
     """What is raised where a server is not there, or not well."""
     import aiohttp
 

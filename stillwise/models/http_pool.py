@@ -30,6 +30,8 @@ LONGEST_HOLD_S = 600.0
 THROTTLED_ATTEMPTS = 100
 """A 429 is no failure of the call; this many are a server that never lets it in."""
 WATCH_S = 0.5
+THINKING_SHARE = 0.25
+"""A call that has been on its way for this share of the patience is taken for a long thought."""
 FATAL = {401: "the key is not accepted", 403: "access is denied", 404: "no such model or route"}
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 KEEPALIVE_S = 60
@@ -46,8 +48,8 @@ class Call:
     """Expected prompt and answer tokens, for limits by the minute."""
     attempts: int = 0
     throttled: int = 0
-    due: float = 0.0
-    """When it has taken too long."""
+    began: float = 0.0
+    """When it was sent last."""
     late: bool = False
     fault: str = ""
     """Why the last answer was none."""
@@ -130,7 +132,8 @@ class Pool:
     _retries: list[tuple[float, int, Call]] = field(default_factory=list)
     _timer: asyncio.TimerHandle | None = None
     _serial: int = 0
-    _silent_since: float | None = None
+    _alone_since: float | None = None
+    """Since when no endpoint is left."""
 
     def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -162,9 +165,15 @@ class Pool:
     def attach(self, source: Source) -> None:
         """Serve this source until it is detached."""
         if not self.sources:
-            self._silent_since = None
+            self._start_afresh()
         self.sources.append(source)
         self.pump()
+
+    def _start_afresh(self) -> None:
+        # Nobody has asked for a while: what was ill then may be well.
+        self._alone_since = None
+        for endpoint in self.endpoints.values():
+            endpoint.ill_since = None
 
     def detach(self, source: Source) -> None:
         """Forget a source; its calls on the way are abandoned."""
@@ -204,7 +213,7 @@ class Pool:
                 self._silence()
             now = self._loop.time()
             for call in self._calls:
-                if now > call.due and not call.late:
+                if now > call.began + self.teacher.timeout_s and not call.late:
                     call.late = True
                     self._cancel(call)
 
@@ -264,7 +273,7 @@ class Pool:
         return best
 
     def _next_change(self, now: float) -> float | None:
-        times = [e.until - now for e in self.endpoints.values() if not e.draining and e.until > now]
+        times = [e.asked_at - now for e in self.endpoints.values() if not e.draining and e.asked_at > now]
         return min(times) if times else None
 
     def _limits_wait(self, now: float) -> float:
@@ -282,10 +291,11 @@ class Pool:
             self._requests.take(1)
         if self._tokens:
             self._tokens.take(call.tokens)
-        endpoint.begin()
+        now = self._loop.time()
+        endpoint.begin(now)
         call.endpoint = endpoint
         call.source.count("sent")
-        call.due, call.late = self._loop.time() + self.teacher.timeout_s, False
+        call.began, call.late = now, False
         self._calls.add(call)
         call.task = self._loop.create_task(self._run(call.source, call, endpoint))
         call.task.add_done_callback(lambda task: self._ended(call, task))
@@ -303,7 +313,6 @@ class Pool:
             call.source.stop(error)
 
     async def _run(self, source: Source, call: Call, endpoint: Endpoint) -> None:
-        began = self._loop.time()
         try:
             reply = await self._exchange(call, endpoint)
         except asyncio.CancelledError:
@@ -315,7 +324,7 @@ class Pool:
         tokens = source.answered(call, reply.body) if reply.result is Result.ANSWERED and wanted else 0
         result = reply.result if tokens is not None else Result.FAILED
         call.endpoint = None
-        endpoint.learn(result, began, self._loop.time(), tokens or 0, reply.retry_after)
+        endpoint.learn(result, call.began, self._loop.time(), tokens or 0, reply.retry_after)
         if endpoint.draining:
             self._forget_drained()
         if wanted:
@@ -333,8 +342,6 @@ class Pool:
             return
         if reply.result in (Result.FAILED, Result.UNKNOWN):
             self._silence()
-        else:
-            self._silent_since = None
         if reply.result is Result.ANSWERED and tokens is not None:
             return
         if reply.status in FATAL:
@@ -350,11 +357,23 @@ class Pool:
         self._again(call, self._loop.time() + random.uniform(0.0, 0.05))
 
     def _silence(self) -> None:
+        """Stop where no endpoint has been well for longer than the patience lasts."""
         now, patience_s = self._loop.time(), self.teacher.patience_s
-        self._silent_since = now if self._silent_since is None else self._silent_since
-        if now - self._silent_since > patience_s:
-            asked = ", ".join(self.endpoints) or "none is left"
-            self.fail(UserError(f"no endpoint of {self.teacher.model} answered for {patience_s:g} s ({asked}); repeat later"))
+        since = self._ill_since(now)
+        # What has been on its way for long is a long thought: no failing server keeps a call for that.
+        if since is None or now - since <= patience_s or any(now - c.began > THINKING_SHARE * patience_s for c in self._calls):
+            return
+        asked = ", ".join(self.endpoints) or "none is left"
+        self.fail(UserError(f"no endpoint of {self.teacher.model} answered for {patience_s:g} s ({asked}); repeat later"))
+
+    def _ill_since(self, now: float) -> float | None:
+        """Since when every endpoint has only failed; None where one is well."""
+        times = [endpoint.ill_since for endpoint in self.endpoints.values() if not endpoint.draining]
+        if times:
+            self._alone_since = None
+            return None if None in times else max(time for time in times if time is not None)
+        self._alone_since = now if self._alone_since is None else self._alone_since
+        return self._alone_since
 
     def _retry(self, source: Source, call: Call, reply: Reply) -> None:
         throttled = reply.result is Result.THROTTLED
