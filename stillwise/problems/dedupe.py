@@ -75,7 +75,7 @@ class Dedupe(Curator):
             for begin in range(0, len(questions), _BATCH):
                 tokens = tokenise(Texts.of(questions[begin : begin + _BATCH]))
                 clusters.add(sketch(tokens, bands, phrases))
-            known = np.array([problem.answer is not None for problem in problems], bool)
+            known = np.array([bool((problem.answer or "").strip()) for problem in problems], bool)
             found: list[int] = clusters.components(known, lambda a, b: self._agree(problems[a], problems[b])).tolist()
         return found
 

@@ -74,6 +74,7 @@ def test_settings_of_one_text_are_equal(a: str, b: str) -> None:
         ("1.5 + 2", "15 + 2"),
         ("in (1,2,100)", "in (12100)"),
         ("0,123", "0123"),
+        ("from 1.5,200", "from 1.5200"),
         ("at 1,234", "at 1, 234"),
         (r"\frac{x+1}{2}", r"\frac{x}{1+2}"),
         (r"\frac{1}{\frac{2}{3}}", r"\frac{\frac{1}{2}}{3}"),
