@@ -130,6 +130,8 @@ class GroupCost(loop.Cost):
     taught: dict[str, Taught] = field(default_factory=dict)
     held: list[list[Row]] = field(default_factory=list)
     seen: dict[str, float] = field(default_factory=dict)
+    first: int = 0
+    """Answers that this process drew for the step before any refill."""
     drawn: list[int] = field(default_factory=list)
     """Lengths of the answers drawn since the last count of operations, prompts included."""
 
@@ -152,7 +154,8 @@ class GroupCost(loop.Cost):
 
     def _groups(self, model: Any, asked: Sequence[Prompt], number: int) -> list[Group]:
         """Every problem's group; with refills, groups without spread give way to those of other problems."""
-        self.seen = dict.fromkeys(COUNTS, 0.0)
+        # A process without a problem of its own tells the same figures as the others, or they would not add up.
+        self.seen, self.first = dict.fromkeys([*COUNTS, *self._means()], 0.0), 0
         groups = self._valued(model, asked, number, 0)
         for turn in range(1, self.part.refills + 1):
             wanted = sum(flat(group.rewards) for group in groups)
@@ -196,12 +199,17 @@ class GroupCost(loop.Cost):
             "unscored": sum(total is None for total in totals),
         }
         self.seen.update({name: self.seen[name] + value for name, value in counted.items()})
-        if "reward" in self.seen:
+        if self.first:
             return
+        self.first = len(answers)
         self.seen["reward"] = _mean(totals)
         self.seen["tokens"] = fmean(len(answer.ids) for answer in answers)
         self.seen["truncated"] = fmean(answer.trace.finish is Finish.LENGTH for answer in answers)
         self.seen.update({f"reward_{name}": _mean(values) for name, values in zip(names(self.part), columns, strict=True)})
+
+    def _means(self) -> list[str]:
+        """Figures that are means over the step's first answers."""
+        return ["reward", "tokens", "truncated", *(f"reward_{name}" for name in names(self.part))]
 
     def _rows(self, groups: Sequence[Group]) -> list[Row]:
         """Rows of all answers, their advantages noted."""
@@ -277,9 +285,11 @@ class GroupCost(loop.Cost):
     def beside(self) -> Mapping[str, float]:
         """Rewards, lengths and counts of the answers that the step learnt from.
 
-        Processes are averaged, so each says its own counts times their number.
+        Processes are averaged, so each says its own counts times their number, and its means by its share of the answers.
         """
-        return {name: value * processes.count() if name in COUNTS else value for name, value in self.seen.items()}
+        answers = processes.meant({"answers": float(self.first)}, processes.device())["answers"]
+        share = self.first / answers if answers else 0.0
+        return {name: value * (processes.count() if name in COUNTS else share) for name, value in self.seen.items()}
 
     def state(self) -> Mapping[str, Any]:
         """The answers that further updates will learn from; nothing where each update has its own."""
@@ -287,7 +297,7 @@ class GroupCost(loop.Cost):
             return {}
         rows = [[[row.id, row.ids, row.start, row.weight] for row in held] for held in self.held]
         taught = {name: [each.advantage, each.old] for name, each in self.taught.items()}
-        return {"rows": rows, "taught": taught, "seen": self.seen}
+        return {"rows": rows, "taught": taught, "seen": self.seen, "first": self.first}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Takes these answers up."""
@@ -295,7 +305,7 @@ class GroupCost(loop.Cost):
             return
         self.held = [[Row(i, tuple(ids), start, weight) for i, ids, start, weight in held] for held in state["rows"]]
         self.taught = {name: Taught(*each) for name, each in state["taught"].items()}
-        self.seen = dict(state["seen"])
+        self.seen, self.first = dict(state["seen"]), state["first"]
 
 
 def summed(part: GroupFit, values: Sequence[float | None]) -> float | None:

@@ -408,6 +408,25 @@ def test_problems_that_nobody_can_grade_drop_out(student: Path, tmp_path: Path, 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("problems", [1, 3])
+def test_means_are_those_of_all_answers_where_processes_have_unequally_many(
+    student: Path, tmp_path: Path, tools: Tools, problems: int
+) -> None:
+    from stillwise.machine import Site, Training
+    from stillwise.train.launch import train
+
+    lengths = Scored(score=Length(unit="characters"))
+    part = GRPO(**{**SMALL, "problems_per_step": problems}, steps=1, rewards=(lengths,))
+    one = train(part, posed(6), student, tmp_path / "one", tools)
+    two = train(part, posed(6), student, tmp_path / "two", replace(tools, site=Site(training=Training(devices=2))))
+    assert (two["groups"], two["answers"]) == (one["groups"], one["answers"]) == (problems, 4 * problems)
+    assert two["first_loss"] == pytest.approx(one["first_loss"], abs=1e-5)
+    for name in ("reward", "tokens", "truncated", "reward_scored"):
+        assert two["policy_curves"][name][0][1] == pytest.approx(one["policy_curves"][name][0][1], abs=1e-4), name
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("threads")
 def test_two_processes_share_the_problems_of_a_step(student: Path, tmp_path: Path, tools: Tools) -> None:
     from stillwise.machine import Site, Training
     from stillwise.train.launch import train
