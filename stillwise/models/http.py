@@ -245,8 +245,8 @@ class HttpModel:
         if dialect is None:
             raise self._nobody(found)
         self._needs, self.dialect = needs, dialect
-        late = {url: None for url, said in found.items() if isinstance(said, asyncio.CancelledError)}
-        self._members.settle({url: self._unlike(said) for url, said in found.items()} | late)
+        late = {url for url, said in found.items() if isinstance(said, asyncio.CancelledError)}
+        self._members.settle({url: None if url in late else self._unlike(said) for url, said in found.items()})
         self._follow(pool)
         return dialect
 

@@ -68,6 +68,8 @@ class Profile:
     """Calls served at once; the others wait (0 for all)."""
     refuse_above: int = 0
     """More calls than this at once get 429 with Retry-After (0 for none)."""
+    stall_after: int = 0
+    """After so many whole answers nothing more is answered (0 for no end)."""
     model: str = "scripted"
     key: str = ""
     """Calls must carry this key where it is set."""
@@ -354,9 +356,10 @@ class Connection(asyncio.Protocol):
         if fault in ("throttle", "error"):
             self.send(429 if fault == "throttle" else 503, b'{"error":"busy"}', "Retry-After: 0.05\r\n")
             return
+        stalled = 0 < server.profile.stall_after <= len(seen.answered)
         await server.slot()
         try:
-            await asyncio.sleep(server.delay(call) if fault != "hang" else 1e9)
+            await asyncio.sleep(1e9 if stalled or fault == "hang" else server.delay(call))
         finally:
             server.leave()
         self.finish(fault, server.answer(body, "/chat/" in path, fault == "truncate"), call)

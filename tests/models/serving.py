@@ -39,9 +39,13 @@ class Scripted:
     def become(self, **profile: Any) -> None:
         """Change the profile; what is not named is as at the start."""
         fresh = {"latency": 0.0, "spread": 0.0, "tail": 0.0, "words": 40, "shares": {}, "dialect": "vllm", "key": ""}
-        more = {"reasoning": "reasoning", "at_once": 0, "refuse_above": 0}
-        self._control("profile", {**fresh, **more, **profile})
+        more = {"reasoning": "reasoning", "at_once": 0, "refuse_above": 0, "stall_after": 0}
+        self.change(**{**fresh, **more, **profile})
         self._control("forget")
+
+    def change(self, **profile: Any) -> None:
+        """Change these fields alone; nothing is forgotten."""
+        self._control("profile", profile)
 
     def seen(self) -> dict[str, Any]:
         """What the server remembers."""

@@ -190,11 +190,11 @@ def test_concurrency_falls_to_what_the_server_bears(server: Scripted) -> None:
 
 
 def test_a_minute_limit_holds_calls_back(server: Scripted) -> None:
+    began = time.monotonic()
     with model_of(server, requests_per_minute=60) as model:
         model.generate(requests(55))
-        began = time.monotonic()
         model.generate(requests(8))
-    assert time.monotonic() - began > 2.0
+    assert time.monotonic() - began > 2.9, "sixty at once, then one a second: the last three wait, however slow the first were"
 
 
 def test_two_replicas_share_the_work(server: Scripted) -> None:
