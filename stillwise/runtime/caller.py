@@ -20,7 +20,8 @@ from stillwise.runtime.executor import Executor, Opener
 from stillwise.runtime.journal import CallJournal
 from stillwise.runtime.spending import Purse, Spending
 
-REPLAYED_AT_ONCE = 256
+REPLAYED_AT_ONCE = 64
+"""Raw answers that are read from the journal together: with log-probabilities each may be megabytes."""
 KEPT_AHEAD, KEPT_BYTES = 4096, 4_000_000
 """Answers of a server that wait for their turn, and their text; those beyond are read again from the journal when it comes."""
 PLANNED_AT_ONCE = 8192
@@ -236,7 +237,6 @@ class Streamed:
                 self._keep(place, answer)
             else:
                 self._let_go.add(place)
-        del pairs
         while self._turn in self._ready or self._read_again():
             answer = self._ready.pop(self._turn)
             self._size -= len(answer.text)
