@@ -213,7 +213,7 @@ def draw_verified(
     A problem without a usable answer comes as a Failure with its reason.
     """
     drawings = Drawings(problems, paradigm, by, range(sample_index, sample_index + 1), tools)
-    yield from _verified(drawings, sampling, verifier, bar)
+    yield from _verified(drawings, sampling, verifier, bar, Counter())
 
 
 def draw_tries(
@@ -226,18 +226,25 @@ def draw_tries(
     tools: Tools,
     bar: Progress,
 ) -> Iterator[Sampled | Failure]:
-    """Wave after wave as ``draw_verified`` draws them; several at once where the role's model gives them for less."""
+    """Wave after wave as ``draw_verified`` draws them; several at once where the role's model gives them for less.
+
+    The bar shows the running share of correct answers of all waves: what stands there at the end stands in the table.
+    """
+    so_far = Counter[str]()
     caller = tools.callers[by]
     at_once = caller.together if isinstance(caller, Together) else 1
     for start in range(0, tries, at_once):
         indices = range(start, min(tries, start + at_once))
-        yield from _verified(Drawings(problems, paradigm, by, indices, tools), sampling, verifier, bar)
+        yield from _verified(Drawings(problems, paradigm, by, indices, tools), sampling, verifier, bar, so_far)
 
 
-def _verified(drawings: Drawings, sampling: Sampling, verifier: Verifier, bar: Progress) -> Iterator[Sampled | Failure]:
+def _verified(
+    drawings: Drawings, sampling: Sampling, verifier: Verifier, bar: Progress, so_far: Counter[str]
+) -> Iterator[Sampled | Failure]:
+    """Samples in order; ``so_far`` counts answers, correct ones and tokens for the bar."""
     known: dict[int, Verdict] = {}
     failed: dict[int, Failure] = {}
-    tools, by, counts = drawings.tools, drawings.by, Counter[bool]()
+    tools, by = drawings.tools, drawings.by
 
     def note(place: int, answer: Completion) -> None:
         detail = f"try {drawings.indices[place // len(drawings.problems)]}: {answer.detail}"
@@ -247,9 +254,11 @@ def _verified(drawings: Drawings, sampling: Sampling, verifier: Verifier, bar: P
     def grade(places: Sequence[int], traces: Sequence[Trace]) -> None:
         found = verdicts(verifier, [drawings.problem(i) for i in places], traces, tools)
         known.update(zip(places, found, strict=True))
-        counts.update(verdict.outcome is Outcome.CORRECT for verdict in found)
-        each = sum(t.num_tokens or 0 for t in traces) / len(traces)
-        bar.advance(len(places), correct=counts[True] / counts.total(), tokens_each=each)
+        so_far["answers"] += len(found)
+        so_far["correct"] += sum(verdict.outcome is Outcome.CORRECT for verdict in found)
+        so_far["tokens"] += sum(trace.num_tokens or 0 for trace in traces)
+        correct, each = so_far["correct"] / so_far["answers"], so_far["tokens"] / so_far["answers"]
+        bar.advance(len(places), correct=correct, tokens_each=each)
 
     traces = drawn(drawings, drawings.paradigm, by, sampling, tools, grade, note)
     for place, trace in enumerate(traces):
