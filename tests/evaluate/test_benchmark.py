@@ -53,6 +53,7 @@ class Counted:
     total: int = 0
     done: int = 0
     labels: list[str] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
 
     def open(self, label: str, total: int) -> Progress:
         self.labels.append(label)
@@ -61,6 +62,7 @@ class Counted:
 
     def advance(self, done: int = 1, **figures: float) -> None:
         self.done += done
+        self.figures = figures
 
 
 def answer(request: Request) -> str:
@@ -101,6 +103,14 @@ def test_verdicts_are_those_of_the_answers_and_a_cut_answer_is_truncated() -> No
         assert outcomes[one.trace.id] is expected
         assert (one.trace.finish is Finish.LENGTH) == (expected is Outcome.TRUNCATED)
     assert set(outcomes.values()) == {Outcome.CORRECT, Outcome.INCORRECT, Outcome.TRUNCATED}
+
+
+def test_the_bar_ends_at_what_the_table_says() -> None:
+    bar = Counted()
+    found, _ = measured(PassAt1(samples=5, max_tokens=20), sums(6), bar)
+    right = [one.verdict.outcome is Outcome.CORRECT for one in found if one.verdict]
+    assert bar.figures["correct"] == pytest.approx(sum(right) / len(right))
+    assert 0 < sum(right) < len(right)
 
 
 def test_nothing_is_prefilled_or_banned_and_the_instruction_is_a_field() -> None:
