@@ -30,8 +30,7 @@ HEAVY = frozenset(
     | {"reasoning_gym", "rich", "trl", "accelerate", "ray", "vllm", "jinja2", "numpy", "safetensors", "tokenizers"}
     | {"huggingface_hub"}
 )
-MAX_BROAD_EXCEPTS = 4
-"""Two hand what went wrong on the event loop's thread to the one that waits for it: a job must end, not hang."""
+MAX_BROAD_EXCEPTS = 2
 ALLOWED_CALLS = {
     # Reads chunks that the pool in this same package wrote to a private pipe; never a file, never a network.
     "stillwise.runtime.grader_worker": frozenset({"pickle.loads"}),

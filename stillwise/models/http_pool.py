@@ -12,6 +12,7 @@ import heapq
 import random
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -68,6 +69,20 @@ class Reply:
     status: int = 0
     detail: str = ""
     retry_after: float | None = None
+
+
+@dataclass(frozen=True)
+class Net:
+    """Says so before an error leaves for where nobody would hear of it: a callback of the event loop."""
+
+    stop: Callable[[BaseException], None]
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            self.stop(error)
 
 
 class Source(Protocol):
@@ -137,6 +152,7 @@ class Pool:
 
     def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._net = Net(self.fail)
         self._requests = (
             Bucket(self.teacher.requests_per_minute, at=self._loop.time()) if self.teacher.requests_per_minute else None
         )
@@ -219,11 +235,8 @@ class Pool:
 
     def pump(self) -> None:
         """Send what may be sent now; called whenever something changed."""
-        try:
+        with self._net:
             self._set_timer(self._send())
-        except Exception as err:
-            self.fail(err)
-            raise
 
     def _send(self) -> float | None:
         """Begin calls; seconds until it is worth looking again, None where an answer or a source says so."""

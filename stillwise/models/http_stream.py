@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import orjson
 
 from stillwise.arrows import Completion, Request
 from stillwise.errors import StillwiseError, UserError
-from stillwise.models.http_pool import Call
+from stillwise.models.http_pool import Call, Net
 from stillwise.models.http_wire import BadAnswer, Wire
 from stillwise.models.model import Arrived, Keep, Meter
 from stillwise.models.opening import answer_start
@@ -222,15 +223,11 @@ class Stream:
         if not fresh:
             return
         try:
-            self.keep(fresh)
-            # In this order: the other thread must never see an answer that is neither fresh nor come.
-            self.came.extend(fresh)
-            self._put += _weight(fresh)
-        except StillwiseError as err:
-            self.stop(err)
-        except Exception as err:
-            self.stop(err)
-            raise
+            with suppress(StillwiseError), Net(self.stop):
+                self.keep(fresh)
+                # In this order: the other thread must never see an answer that is neither fresh nor come.
+                self.came.extend(fresh)
+                self._put += _weight(fresh)
         finally:
             self.fresh = []
         self.ready.set()
