@@ -36,7 +36,12 @@ from stillwise.runtime.executor import Local
 from stillwise.runtime.journal import Journal
 from stillwise.sample.paradigms import Think
 
-PROFILES = {"fixed": ["--latency", "0.2"], "tail": ["--latency", "0.2", "--tail", "0.02"]}
+PROFILES = {
+    "fixed": ["--latency", "0.2"],
+    "tail": ["--latency", "0.2", "--tail", "0.02"],
+    # Answers so soon that the client is the limit: what the openai package is compared by.
+    "quick": ["--latency", "0.05"],
+}
 SAMPLING = Sampling(max_tokens=512)
 MIN_RATE, MAX_CPU, MIN_SDK = 0.9, 1.3, 3.0
 SDK_PAIRS = 3
@@ -214,10 +219,10 @@ def measured(args: argparse.Namespace, profile: str, in_flight: int) -> dict[str
 
 
 def holds(row: dict[str, Any]) -> bool:
-    """Whether the claims hold; the SDK's where transport is the limit and not latency: 256 in flight, fixed latency."""
-    bound_by_latency = row["in_flight"] < 256 or row["profile"] != "fixed"
-    sdk_holds = bound_by_latency or row.get("times_sdk", MIN_SDK) >= MIN_SDK
-    return bool(row["rate_ratio"] >= MIN_RATE and row["cpu_ratio"] <= MAX_CPU and sdk_holds)
+    """Whether the claims hold: the SDK's where the client is the limit, those on the raw loop where the server is."""
+    if row["profile"] == "quick":
+        return bool(row["in_flight"] < 256 or row.get("times_sdk", MIN_SDK) >= MIN_SDK)
+    return bool(row["rate_ratio"] >= MIN_RATE and row["cpu_ratio"] <= MAX_CPU)
 
 
 def main() -> int:
@@ -236,7 +241,7 @@ def main() -> int:
     rows = [measured(args, profile, in_flight) for profile in args.profile for in_flight in args.in_flight]
     ok = all(holds(row) for row in rows)
     about = {"python": platform.python_version(), "cpus": os.cpu_count(), "load": os.getloadavg()[0]}
-    least = min(row["rate_ratio"] for row in rows)
+    least = min((row["rate_ratio"] for row in rows if row["profile"] != "quick"), default=None)
     said = {"name": "http_teacher", "ratio": least, "target": MIN_RATE, "ok": ok, "calls": args.calls, "pairs": args.pairs}
     print(json.dumps({**said, **about, "rows": rows}))
     return 0 if ok else 1
