@@ -178,20 +178,31 @@ def board_picture(entries: Entries, reference: str) -> str:
     matplotlib.rcParams.update({"svg.hashsalt": "stillwise", "font.size": 9})
     from matplotlib import pyplot as plt
 
-    found = board_section(entries, reference)
-    figure, axes = plt.subplots(figsize=(8.5, 5), layout="constrained")
-    for name, one in found.items():
-        value, ci = one["average"]["value"], one["average"]["ci"]
-        if value is None or one["answer_tokens"] is None:
-            continue
-        low, high = ci or (value, value)
+    points = _points(board_section(entries, reference))
+    figure, axes = plt.subplots(figsize=(9, max(4.0, 0.3 * len(points))), layout="constrained")
+    axes.set_xscale("log")
+    for place, (name, tokens, value, low, high) in enumerate(points):
         colour = "#b3402a" if name == reference else "#2f5d8c"
-        bars = [[100 * (value - low)], [100 * (high - value)]]
-        axes.errorbar(one["answer_tokens"], 100 * value, yerr=bars, fmt="o", color=colour, elinewidth=0.8, markersize=5)
-        axes.annotate(name, (one["answer_tokens"], 100 * value), xytext=(5, 4), textcoords="offset points", fontsize=8)
-    axes.set(xlabel="tokens per answer", ylabel="pass@1, mean over benchmarks, percent")
+        axes.errorbar(tokens, value, yerr=[[value - low], [high - value]], fmt="o", color=colour, elinewidth=0.8, markersize=5)
+        # Names in a column of their own, best first: beside their points they would lie over each other.
+        at = 1.02, 1 - (place + 0.5) / len(points)
+        line = {"arrowstyle": "-", "linewidth": 0.4, "color": "#8a8a8a", "shrinkB": 4, "relpos": (0, 0.5)}
+        axes.annotate(name, (tokens, value), at, textcoords="axes fraction", va="center", color=colour, arrowprops=line)
+    axes.xaxis.set_major_formatter(lambda tokens, _: f"{tokens:g}")
+    axes.set(xlabel="tokens per answer (logarithmic)", ylabel="pass@1, mean over benchmarks, percent")
     axes.spines[["top", "right"]].set_visible(False)
     held = io.StringIO()
     figure.savefig(held, format="svg", metadata={"Date": None})
     plt.close(figure)
     return held.getvalue()
+
+
+def _points(found: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, float, float, float, float]]:
+    """Name, tokens per answer, accuracy and its interval in percent of each method that was measured, best first."""
+    points = []
+    for name, one in found.items():
+        value, tokens = one["average"]["value"], one["answer_tokens"]
+        if value is not None and tokens:
+            low, high = one["average"]["ci"] or (value, value)
+            points.append((name, tokens, 100 * value, 100 * low, 100 * high))
+    return sorted(points, key=lambda point: -point[2])
