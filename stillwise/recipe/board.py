@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 
 from stillwise.arrows import Source
 from stillwise.errors import UserError, nearest
-from stillwise.parts import Fields, builtin_catalogue, inputs_of
+from stillwise.parts import Fields, builtin_catalogue
 from stillwise.problems.without import Without
 from stillwise.recipe.cost import STUDENT
 from stillwise.recipe.faults import read_document
@@ -204,32 +204,32 @@ def _only(method: Method, step: Step) -> Method:
     return method.model_copy(update={"steps": (step,)})
 
 
-def _loaded(board: Board, method: Contestant, length: float, rate: float) -> Loaded:
-    """The method's recipe with its steps and learning rates scaled."""
+def _plain(board: Board, method: Contestant, *more: Override) -> Loaded:
+    """The method's recipe with the board's settings and its own, and then these."""
     path = find_recipe(method.recipe)
-    binding = find_binding(path.stem, board.binding)
     own = [Override(key, value, "board") for key, value in {**board.set, **method.set}.items()]
-    plain = load(path, binding, own)
-    trained = [step for step in plain.method.steps if step.arrow == "train"]
+    return load(path, find_binding(path.stem, board.binding), [*own, *more])
+
+
+def _loaded(board: Board, method: Contestant, length: float, rate: float) -> Loaded:
+    """The method's recipe with its steps and learning rates scaled, and measured as the reference's is."""
+    plain = _plain(board, method).method
+    trained = [step for step in plain.steps if step.arrow == "train"]
     if not trained:
         raise UserError(f"{method.recipe} trains no student; it cannot stand on a leaderboard")
     # A step of a block of rounds is set in the block, once for all rounds.
     peaks = {step.name.partition("/")[0]: getattr(step.part, "learning_rate") for step in trained}  # noqa: B009
     rates = [Override(f"{name}.learning_rate", peak * rate, "board") for name, peak in peaks.items()]
     lengths = [Override(f"{name}.length", length, "board") for name in peaks]
-    return load(path, binding, [*own, *rates, *lengths, *_measures(board, plain.method)])
+    return _plain(board, method, *rates, *lengths, *_measures(board, plain))
 
 
 def _measures(board: Board, method: Method) -> list[Override]:
     """The method's last evaluation as the reference's is made: papers differ in it, and greedy answers are not sampled ones."""
-    reference = board.methods[board.reference]
-    path = find_recipe(reference.recipe)
-    own = [Override(key, value, "board") for key, value in {**board.set, **reference.set}.items()]
-    found = _last_evaluate(load(path, find_binding(path.stem, board.binding), own).method)
-    mine = _last_evaluate(method)
-    if found is None or mine is None:
+    mine, reference = _last_evaluate(method), _last_evaluate(_plain(board, board.methods[board.reference]).method)
+    if mine is None or reference is None:
         return []
-    return [Override(f"{mine.name}.{name}", getattr(found.part, name), "board") for name in MEASURES]
+    return [Override(f"{mine.name}.{name}", getattr(reference.part, name), "board") for name in MEASURES]
 
 
 def _last_evaluate(method: Method) -> Step | None:
@@ -238,11 +238,10 @@ def _last_evaluate(method: Method) -> Step | None:
 
 def _measured_once(loaded: Loaded) -> Loaded:
     """The recipe without evaluations that nothing depends on, but the last."""
-    steps = loaded.method.steps
-    last = {step.name for step in [_last_evaluate(loaded.method)] if step}
-    read = {name for step in steps for name in (*step.reads, *inputs_of(step.part))}
-    kept = tuple(step for step in steps if step.arrow != "evaluate" or step.name in last or step.name in read)
-    return replace(loaded, method=loaded.method.model_copy(update={"steps": kept}))
+    method = loaded.method
+    last = _last_evaluate(method)
+    kept = tuple(step for step in method.steps if step.arrow != "evaluate" or step is last or step.name in method.read)
+    return replace(loaded, method=method.model_copy(update={"steps": kept}))
 
 
 def run_board(board: Board, out: Path, command: str, options: Options) -> tuple[str, dict[str, Any]]:

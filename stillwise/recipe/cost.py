@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stillwise.parts import inputs_of
 from stillwise.recipe.roles import local_folder
 from stillwise.recipe.work import Work
 from stillwise.runtime.counted import Tally
@@ -74,11 +73,10 @@ def _trained(work: Work, step: str) -> float:
 
 
 def _asked_by_step(work: Work) -> Iterator[tuple[str, str, Mapping[str, int]]]:
-    steps = work.loaded.method.steps
+    method = work.loaded.method
     # An evaluation that a step reads (a pupil's, by which a teacher is chosen) is part of the method.
-    read = {name for step in steps for name in (*step.reads, *inputs_of(step.part))}
-    for step in steps:
-        if (step.arrow != "evaluate" or step.name in read) and step.name in work.outputs:
+    for step in method.steps:
+        if (step.arrow != "evaluate" or step.name in method.read) and step.name in work.outputs:
             for role, asked in work.outputs[step.name].facts.get(ASKED, {}).items():
                 yield step.name, role, asked
 

@@ -216,6 +216,11 @@ class Method(Fields):
         """Whether any step measures on benchmarks, or may drop what stands in them."""
         return any(step.arrow in ("evaluate", "curate", "filter") for step in self.steps)
 
+    @property
+    def read(self) -> frozenset[str]:
+        """The outputs that any step depends on."""
+        return frozenset(name for step in self.steps for name in step.reads)
+
     def step(self, name: str) -> Step:
         """The step of this name."""
         return next(step for step in self.steps if step.name == name)
