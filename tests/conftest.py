@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    # It loads the client, which most tests do without.
+    from tests.models.serving import Scripted
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -68,6 +73,22 @@ def toy(tmp_path: Path) -> Toy:
         f"benchmarks: {{same: {{source: {{kind: file, path: '{problems}'}}}}}}\n"
     )
     return Toy(folder, recipe, binding, problems, script, validation)
+
+
+@pytest.fixture(scope="module")
+def scripted_process() -> Iterator[Scripted]:
+    """The scripted server, for a whole module."""
+    from tests.models.serving import serving
+
+    with serving() as process:
+        yield process
+
+
+@pytest.fixture
+def server(scripted_process: Scripted) -> Scripted:
+    """The module's scripted server as it was at the start."""
+    scripted_process.become()
+    return scripted_process
 
 
 def _jsonl(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,18 +22,6 @@ from tests.models.serving import Scripted, model_of, own_host, requests, serving
 
 BAN = Ban(words=("alternatively", "another", "but", "hmm", "verify", "wait"))
 NO_THOUGHT = "<think>\nOkay, I think I have finished thinking.\n</think>\n\n"
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[Scripted]:
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def server(process: Scripted) -> Scripted:
-    process.become()
-    return process
 
 
 def test_every_spelling_of_the_reasoning_is_read_as_the_same_text(server: Scripted) -> None:

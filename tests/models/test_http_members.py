@@ -23,16 +23,11 @@ UNLIKE = "honours other fields"
 LATER = "asked again from time to time"
 
 
-@pytest.fixture(scope="module")
-def process() -> Iterator[Scripted]:
-    with serving() as server:
-        yield server
-
-
 @pytest.fixture
-def server(process: Scripted) -> Scripted:
-    process.become(latency=0.02)
-    return process
+def server(server: Scripted) -> Scripted:
+    """One that takes a moment, so that calls are on their way while endpoints come and go."""
+    server.become(latency=0.02)
+    return server
 
 
 @contextmanager

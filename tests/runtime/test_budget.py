@@ -16,20 +16,8 @@ from stillwise.runtime.journal import Journal
 from stillwise.runtime.metered import metered
 from stillwise.runtime.spending import Purse
 from tests.models.conftest import make_tokenizer
-from tests.models.serving import Scripted, model_of, serving
+from tests.models.serving import Scripted, model_of
 from tests.runtime.http_job import asked, caller, calls, ignore
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[Scripted]:
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def server(process: Scripted) -> Scripted:
-    process.become()
-    return process
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -40,18 +39,6 @@ FAULTS = {
     "truncate": 0.02,
     "split": 0.02,
 }
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[Scripted]:
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def server(process: Scripted) -> Scripted:
-    process.become()
-    return process
 
 
 def binding(server: Scripted) -> str:
